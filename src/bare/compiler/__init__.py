@@ -1,0 +1,1 @@
+"""The compiler: typed Python modules to machine code, through LLVM."""
