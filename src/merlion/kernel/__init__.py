@@ -1,0 +1,1 @@
+"""The kernel: composition root on bare metal. See main.py for the boot order."""

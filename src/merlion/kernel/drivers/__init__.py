@@ -1,0 +1,1 @@
+"""Device drivers: one folder or file a device."""

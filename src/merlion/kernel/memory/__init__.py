@@ -1,0 +1,1 @@
+"""Physical memory: what there is and who owns it."""

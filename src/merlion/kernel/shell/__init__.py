@@ -1,0 +1,1 @@
+"""The shell: line in, command out."""
