@@ -109,31 +109,37 @@ def _store(path: Path, data: bytes) -> None:
 
 
 def _run_child(ir: str, mode: Mode, output: str) -> bytes:
+    done = _child(ir, mode, output)
+    if done.returncode == 0:
+        return done.stdout
+    words = done.stderr.decode(errors="replace")
+    if done.returncode == EXIT_REFUSED:
+        raise CodegenError(explain(words, ir))
+    # LLVM died without saying where. Once more, with it naming each function as it comes to it.
+    traced = _child(ir, mode, f"{output}+trace").stderr.decode(errors="replace")
+    named = re.findall(r"^define .*?@(\"[^\"]+\"|[\w.$-]+)\(", traced, re.MULTILINE)
+    place = f"in {named[-1].strip(chr(34))}: " if named else ""
+    errors = [line for line in words.splitlines() if line.strip()]
+    start = next((i for i, line in enumerate(errors) if "LLVM ERROR" in line), 0)
+    text = "\n".join(errors[start : start + 12]) or f"status {done.returncode}"
+    raise CodegenError(f"{place}{text}")
+
+
+def _child(ir: str, mode: Mode, output: str) -> subprocess.CompletedProcess[bytes]:
     # By path, not by module name: the child must not import the rest of `bare`,
     # nor (-P) take its directory for a place of top-level modules.
     command = [sys.executable, "-P", "-B", str(Path(__file__).resolve()), mode, output]
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command, input=ir.encode(), capture_output=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise CodegenError(f"code generation took more than {TIMEOUT_S} s") from None
-    if done.returncode == 0:
-        return done.stdout
-    raise CodegenError(explain(done.stderr.decode(errors="replace"), done.returncode, ir))
 
 
-def explain(stderr: str, returncode: int, ir: str) -> str:
-    """A message for the child's failure: LLVM's words, the function, the line of IR."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    # The useful part of an abort is from "LLVM ERROR" up to the stack dump.
-    start = next((i for i, line in enumerate(lines) if "LLVM ERROR" in line), 0)
-    end = next((i for i, line in enumerate(lines) if line.startswith("PLEASE submit")), len(lines))
-    words = lines[start:end] or lines or [f"code generation ended with status {returncode}"]
-    text = "\n".join(words[-12:] if returncode == EXIT_REFUSED else words[:12])
-    function = re.search(r"In function: (\S+)|on function '@?([^']+)'", stderr)
-    if function and returncode != EXIT_REFUSED:
-        text = f"in {function.group(1) or function.group(2)}: {text}"
+def explain(words: str, ir: str) -> str:
+    """What the parser, verifier or assembler said, with the line of IR it points at."""
+    text = "\n".join([line for line in words.splitlines() if line.strip()][-12:])
     place = re.search(r"<string>:(\d+):(\d+)", text)
     if place:
         source = ir.splitlines()
@@ -146,6 +152,9 @@ def explain(stderr: str, returncode: int, ir: str) -> str:
 def generate(ir: str, mode: Mode, output: str) -> bytes:
     """Parse, verify, optimise and emit in this process. May end the process (see above)."""
     llvm = importlib.import_module("llvmlite.binding")  # Has no type information.
+    output, _, trace = output.partition("+")
+    if trace:
+        llvm.set_option("bare", "-print-isel-input")
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     llvm.initialize_native_asmparser()
@@ -157,6 +166,9 @@ def generate(ir: str, mode: Mode, output: str) -> bytes:
         codemodel=chosen.code_model,
         jit=chosen.jit,
     )
+    if mode == "jit":
+        # What is defined elsewhere may lie anywhere: reach it through a slot.
+        ir = re.sub(r"(= external|^declare) dso_local\b", r"\1", ir, flags=re.MULTILINE)
     module = llvm.parse_assembly(ir)
     module.triple = chosen.triple
     module.data_layout = str(machine.target_data)
