@@ -1,0 +1,382 @@
+"""Struct and Wire: classes whose instances are bytes with the layout compiled code uses.
+
+A Struct instance is a reference: an allocation and an offset. Fields become properties of the
+class that read and write those bytes, so one object can be handed to compiled code or to a device
+model without marshalling. A field whose type is a Struct is inline; reading it gives a reference
+to the part, the same object every time.
+
+Fields are laid out when first needed, because an annotation may name a class defined later.
+"""
+
+import struct
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, dataclass_transform, get_origin
+
+from bare.allocation import Allocation, copy_refs
+from bare.codec import Codec, build, codec, reference
+from bare.descriptors import (
+    ArrayType,
+    AtomicType,
+    Descriptor,
+    IntType,
+    is_struct,
+    normalize,
+    show,
+    substitute,
+)
+from bare.trap import trap
+
+if TYPE_CHECKING:
+    from bare.memory import Bytes
+
+NO_DEFAULT = object()
+_LAID_OUT = frozenset(("_fields_", "_size_", "_align_", "_image_"))
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field: its type, place and default."""
+
+    name: str
+    type: Descriptor
+    offset: int
+    size: int
+    default: Any
+    has_default: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayLength:
+    """What `array(n)` leaves in the class body."""
+
+    count: int
+
+
+def array(count: int, *, init: Literal[False] = False) -> Any:
+    """Give an `Array` field its length."""
+    return ArrayLength(count)
+
+
+class StructMeta(type):
+    """Turns annotated names into fields."""
+
+    def __new__(
+        mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any
+    ) -> Any:
+        """Take the defaults out of the class body; keep instances free of a `__dict__`."""
+        annotations = _annotated_names(namespace)
+        defaults = {key: namespace.pop(key) for key in annotations if key in namespace}
+        namespace.setdefault("__slots__", ())
+        namespace["_defaults_"] = defaults
+        namespace["_names_"] = annotations
+        cls: Any = super().__new__(mcs, name, bases, namespace, **keywords)
+        if cls._origin_ is None and not cls.__dict__.get("__type_params__", ()) and annotations:
+            try:
+                lay_out(cls)
+            except NameError:
+                pass  # A quoted name that comes later: laid out at first use.
+        return cls
+
+    def __getattr__(cls, name: str) -> Any:
+        """Lay the class out when its layout is first asked for."""
+        if name in _LAID_OUT:
+            lay_out(cls)
+            return cls.__dict__[name]
+        raise AttributeError(f"{cls.__name__} has no attribute {name!r}")
+
+
+def _annotated_names(namespace: dict[str, Any]) -> list[str]:
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        annotate = annotationlib.get_annotate_from_class_namespace(namespace)
+        if annotate is None:
+            return []
+        found = annotationlib.call_annotate_function(annotate, annotationlib.Format.STRING)
+        return list(found)
+    return list(namespace.get("__annotations__", ()))
+
+
+def _field_types(cls: Any) -> dict[str, Descriptor]:
+    """Normalize the annotations of a class body (of the generic class, for `Ring[u32]`)."""
+    source = cls._origin_ or cls
+    parameters = source.__dict__.get("__type_params__", ())
+    names = {**vars(sys.modules[source.__module__]), source.__name__: source}
+    names.update({parameter.__name__: parameter for parameter in parameters})
+    mapping = dict(zip(parameters, cls._arguments_, strict=True)) if cls._origin_ else {}
+    result = {}
+    for name, annotation in source.__annotations__.items():
+        if get_origin(annotation) is ClassVar or name in _LAID_OUT or name.startswith("__"):
+            continue
+        kind = substitute(normalize(annotation, names), mapping)
+        default = source._defaults_.get(name)
+        if isinstance(default, ArrayLength):
+            if not isinstance(kind, ArrayType):
+                raise TypeError(f"{source.__name__}.{name}: only an Array has = array(n)")
+            kind = ArrayType(kind.element, default.count)
+        result[name] = kind
+    return result
+
+
+def lay_out(cls: Any) -> None:
+    """Place the fields and install a property for each."""
+    if cls.__dict__.get("_placing_"):
+        raise TypeError(f"{cls.__name__} contains itself: use {cls.__name__} | None")
+    cls._placing_ = True
+    try:
+        types = _field_types(cls)
+        packed = cls._packed_
+        offset, whole_align, fields = 0, 1, {}
+        codecs: dict[str, Codec] = {}
+        defaults = (cls._origin_ or cls)._defaults_
+        for name, kind in types.items():
+            found = codecs[name] = codec(kind, True)
+            align = 1 if packed else found.align
+            offset = -(-offset // align) * align
+            whole_align = max(whole_align, align)
+            default = defaults.get(name, NO_DEFAULT)
+            has_default = default is not NO_DEFAULT and not isinstance(default, ArrayLength)
+            fields[name] = Field(
+                name, kind, offset, found.size, default if has_default else None, has_default
+            )
+            offset += found.size
+    finally:
+        cls._placing_ = False
+    cls._fields_ = fields
+    cls._align_ = whole_align
+    cls._size_ = -(-offset // whole_align) * whole_align
+    for field in fields.values():
+        setattr(cls, field.name, _property(field, codecs[field.name]))
+    cls._image_ = _image(cls, codecs)
+
+
+def _image(cls: Any, codecs: dict[str, Codec]) -> Allocation | None:
+    """Make what a new instance starts as; None where that is all zeros."""
+    image = Allocation.new(cls._size_, cls._align_)
+    for field in cls._fields_.values():
+        inner = field.type
+        count = 1
+        if isinstance(inner, ArrayType):
+            count, inner = inner.count, inner.element
+        if field.has_default:
+            codecs[field.name].write(image, field.offset, field.default)
+        elif is_struct(inner) and inner._image_ is not None:
+            for index in range(count):
+                paste(inner, image, field.offset + index * inner._size_)
+    return image if image.refs or any(image.buffer) else None
+
+
+def paste(cls: Any, allocation: Allocation, offset: int) -> None:
+    """Set storage to the defaults of `cls`, zero where there is none."""
+    size = cls._size_
+    image = cls._image_
+    if image is None:
+        allocation.buffer[offset : offset + size] = bytes(size)
+    else:
+        allocation.buffer[offset : offset + size] = image.buffer
+        copy_refs(image, 0, allocation, offset, size)
+
+
+def _property(field: Field, found: Codec) -> property:
+    """Make the accessor of a field; plain numbers skip every layer but `struct`."""
+    offset, kind, name = field.offset, field.type, field.name
+
+    if (
+        (found.format
+        and isinstance(kind, IntType)
+        and kind.name != "usize")
+        or found.format[:1] == ">"
+    ):
+        packer = struct.Struct(found.format)
+        unpack, pack = packer.unpack_from, packer.pack_into
+
+        def get_number(self: Any) -> Any:
+            return unpack(self._view_, offset)[0]
+
+        def set_number(self: Any, value: Any) -> None:
+            try:
+                pack(self._view_, offset, value)
+            except struct.error:
+                trap(f"value {value!r} does not fit in {show(kind)} {name}")
+            except TypeError:
+                _read_only(self)
+
+        return property(get_number, set_number)
+
+    if is_struct(kind) or isinstance(kind, ArrayType | AtomicType):
+        read_part = found.read
+
+        def get_part(self: Any) -> Any:
+            try:
+                return self._parts_[offset]
+            except KeyError:
+                part = read_part(self._allocation_, self._offset_ + offset)
+                self._parts_[offset] = part
+                return part
+
+        return property(get_part)
+
+    read, write = found.read, found.write
+    if found.format:
+        unpack = struct.Struct(found.format).unpack_from
+
+        def get(self: Any) -> Any:
+            return unpack(self._view_, offset)[0]
+    else:
+
+        def get(self: Any) -> Any:
+            return read(self._allocation_, self._offset_ + offset)
+
+    def set_(self: Any, value: Any) -> None:
+        try:
+            write(self._allocation_, self._offset_ + offset, value)
+        except TypeError:
+            _read_only(self)
+            raise
+
+    return property(get, set_)
+
+
+def _read_only(instance: Any) -> None:
+    if instance._view_.readonly:
+        trap("these bytes are read-only")
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(array,))
+class Struct(metaclass=StructMeta):
+    """A record in memory, always used by reference. Assignment never copies."""
+
+    __slots__ = ("__weakref__", "_allocation_", "_offset_", "_parts_", "_view_")
+
+    if not TYPE_CHECKING:
+        _is_struct_ = True
+        _packed_ = False
+        _origin_ = None
+        _arguments_ = ()
+
+        def __init__(self, *values: Any, **fields: Any) -> None:
+            """Set fields in declaration order or by name; the rest take defaults, else zero."""
+            cls = type(self)
+            _bind(self, Allocation.new(cls._size_, cls._align_), 0)
+            image = cls._image_
+            if image is not None:
+                self._allocation_.buffer[:] = image.buffer
+                self._allocation_.refs.update(image.refs)
+            if values:
+                if len(values) > len(cls._fields_):
+                    raise TypeError(f"{cls.__name__} has {len(cls._fields_)} fields")
+                for name, value in zip(cls._fields_, values, strict=False):
+                    if name in fields:
+                        raise TypeError(f"{cls.__name__}.{name} is given twice")
+                    fields[name] = value
+            for name, value in fields.items():
+                field = cls._fields_.get(name)
+                if field is None:
+                    raise TypeError(f"{cls.__name__} has no field {name!r}")
+                codec(field.type, True).write(self._allocation_, field.offset, value)
+
+        def __class_getitem__(cls, arguments: Any) -> Any:
+            """Give the generic Struct with its parameters filled in; the same class each time."""
+            if not isinstance(arguments, tuple):
+                arguments = (arguments,)
+            if len(arguments) != len(cls.__dict__.get("__type_params__", ())):
+                raise TypeError(f"{cls.__name__} does not take {len(arguments)} parameters")
+            arguments = tuple(normalize(argument) for argument in arguments)
+            made = _specialised.get((cls, arguments))
+            if made is None:
+                name = f"{cls.__name__}[{', '.join(show(a) for a in arguments)}]"
+                namespace = {
+                    "_origin_": cls,
+                    "_arguments_": arguments,
+                    "__module__": cls.__module__,
+                    "__doc__": cls.__doc__,
+                }
+                made = _specialised[cls, arguments] = StructMeta(name, (cls,), namespace)
+            return made
+
+    @classmethod
+    def zeroed(cls, *values: Any, **fields: Any) -> Self:
+        """Construct with any of the fields; the rest take defaults, else zero."""
+        return cls(*values, **fields)
+
+    @classmethod
+    def _at_(cls, allocation: Allocation, offset: int) -> Self:
+        self = object.__new__(cls)
+        _bind(self, allocation, offset)
+        return self
+
+    @property
+    def _address_(self) -> int:
+        here: Any = self
+        return here._allocation_.address + here._offset_  # type: ignore[no-any-return]
+
+    def assign(self, source: Self) -> None:
+        """Copy every byte of `source`."""
+        here: Any = self
+        there: Any = source
+        if type(here) is not type(there):
+            raise TypeError(f"expected {type(here).__name__}, found {there!r}")
+        size = type(here)._size_
+        copy_refs(there._allocation_, there._offset_, here._allocation_, here._offset_, size)
+        here._view_[:] = bytes(there._view_)
+
+    def __eq__(self, other: object) -> bool:
+        """Structs are the same when they are the same storage."""
+        return type(self) is type(other) and self._address_ == other._address_  # type: ignore[attr-defined]
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._address_))
+
+    def __repr__(self) -> str:
+        cls: Any = type(self)
+        parts = []
+        for name in cls._fields_:
+            try:
+                parts.append(f"{name}={getattr(self, name)!r}")
+            except Exception as error:
+                parts.append(f"{name}=<{error}>")
+        return f"{cls.__name__}({', '.join(parts)})"
+
+
+_specialised: dict[tuple[Any, tuple[Any, ...]], Any] = {}
+
+
+def _bind(self: Any, allocation: Allocation, offset: int) -> None:
+    self._allocation_ = allocation
+    self._offset_ = offset
+    self._view_ = allocation.buffer[offset : offset + type(self)._size_]
+    self._parts_ = {}
+
+
+class Wire(Struct):
+    """A packed record overlaid on bytes. Plain integers are little endian, be16 and so on big."""
+
+    if not TYPE_CHECKING:
+        _packed_ = True
+
+    @classmethod
+    def view(cls, data: "Bytes") -> Self | None:
+        """Overlay the first bytes of `data`; None where it is too short."""
+        from bare.memory import as_slice
+
+        size: int = cls._size_  # type: ignore[attr-defined]
+        if len(data) < size:
+            return None
+        source = as_slice(data)
+        return cls._at_(source._allocation_, source._offset_)
+
+
+@build.register
+def _(descriptor: StructMeta, inline: bool) -> Codec:
+    kind: Any = descriptor
+    if not inline:
+        return reference(kind, nullable=False)
+
+    def read_part(allocation: Allocation, offset: int) -> Any:
+        return kind._at_(allocation, offset)
+
+    def write_part(allocation: Allocation, offset: int, value: Any) -> None:
+        kind._at_(allocation, offset).assign(value)
+
+    return Codec(kind._size_, kind._align_, read_part, write_part)
