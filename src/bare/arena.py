@@ -6,7 +6,10 @@ phase, `mark` and `reset` give scratch space back.
 Invariants: used <= len(storage); bytes after `used` belong to nobody.
 """
 
-from bare import Slice, Struct, panic, u8, u64, usize
+from bare.ints import u8, u64, usize
+from bare.memory import Slice
+from bare.structs import Struct
+from bare.trap import panic
 from bare.unsafe import address_of, align_of, set_defaults, size_of, slice_at, struct_at
 
 SLICE_ALIGN = 64  # A cache line, and the widest vector.

@@ -210,6 +210,8 @@ def _(descriptor: type, inline: bool) -> Codec:
         return number("<?", _check_bool, "bool")
     if descriptor is NoneType:
         return Codec(0, 1, lambda _allocation, _offset: None, lambda _allocation, _offset, _v: None)
+    if hasattr(descriptor, "_bits_"):
+        return _bit_field(descriptor)
     if dataclasses.is_dataclass(descriptor):
         fields = dataclass_fields(descriptor)
         names = [name for name, _ in fields]
@@ -221,6 +223,20 @@ def _(descriptor: type, inline: bool) -> Codec:
 
         return _product([kind for _, kind in fields], lambda values: descriptor(*values), split)
     raise TypeError(f"{show(descriptor)} is not a type of the language")
+
+
+def _bit_field(kind: Any) -> Codec:
+    storage = codec(kind._storage_)
+
+    def read_bits(allocation: Allocation, offset: int) -> Any:
+        return kind.from_raw(storage.read(allocation, offset))
+
+    def write_bits(allocation: Allocation, offset: int, value: Any) -> None:
+        if not isinstance(value, kind):
+            raise TypeError(f"expected {kind.__name__}, found {value!r}")
+        storage.write(allocation, offset, value.raw)
+
+    return Codec(storage.size, storage.align, read_bits, write_bits)
 
 
 def _check_bool(value: Any) -> bool:
