@@ -1,7 +1,7 @@
 """The forward pass of a llama in numpy: f32, dequantised weights, no quantised activations.
 
-Written from the papers and the GGUF file, independently of src/merlion/engine, as its oracle. Run it
-on its own to compare it with shared/data/smollm2_exact.json:
+Written from the papers and the GGUF file, independently of src/merlion/engine, as its oracle. Run
+it on its own to compare it with shared/data/smollm2_exact.json:
 
     python tests/engine/reference.py MODEL.gguf SMOLLM2_EXACT.json
 """

@@ -8,9 +8,8 @@ of values holds 16 dimensions of one position. `value_stride` is the head size r
 A slot belongs to one sequence; positions at or after its length are never read into a result.
 """
 
-from bare.simd import multiversion
-
 from bare import Arena, Slice, Struct, f16, f32, unchecked, usize
+from bare.simd import multiversion
 
 LANES = 16  # Positions in a vector of keys, dimensions in a vector of values.
 

@@ -186,9 +186,7 @@ class Llama(Struct):
         if self.model.uses_int8:
             quantise_row(inputs, target)
 
-    def project_heads(
-        self, member: usize, layer: Layer, index: usize, inputs: Activations
-    ) -> None:
+    def project_heads(self, member: usize, layer: Layer, index: usize, inputs: Activations) -> None:
         """Queries, keys and values; queries and keys turned; keys and values into the cache."""
         work = self.work
         count = self.batch.count

@@ -6,7 +6,7 @@ Invariant: after `load` returns None nothing here changes.
 
 from dataclasses import dataclass
 
-from bare import Arena, Bytes, Slice, Struct, f32, f64, u32, usize
+from bare import Arena, Bytes, Slice, Struct, f32, f64, u8, u32, usize
 from merlion.engine.block_tensors import block_tensor
 from merlion.engine.ggml_type import type_name
 from merlion.engine.gguf import Gguf, Tensor
@@ -143,9 +143,7 @@ class Model(Struct):
         else:
             self.load_matrix(gguf, gguf.tensor(b"output.weight"), self.output, arena)
 
-    def load_rope(
-        self, gguf: Gguf, hparams: Hyperparameters, context: usize, arena: Arena
-    ) -> None:
+    def load_rope(self, gguf: Gguf, hparams: Hyperparameters, context: usize, arena: Arena) -> None:
         """Angles of every position, with the file's own factors where it has them."""
         factors = arena.slice(f32, 0)
         if hparams.has_rope_factors:
@@ -159,9 +157,7 @@ class Model(Struct):
             factors,
         )
 
-    def load_matrix(
-        self, gguf: Gguf, tensor: Tensor | None, matrix: Matrix, arena: Arena
-    ) -> None:
+    def load_matrix(self, gguf: Gguf, tensor: Tensor | None, matrix: Matrix, arena: Arena) -> None:
         """Repack one tensor."""
         assert tensor is not None, "checked by Hyperparameters.read"
         form = format_of(tensor)

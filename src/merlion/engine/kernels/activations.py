@@ -9,9 +9,8 @@ dot product starts from the correction -8 * sum(x) or -128 * sum(x); a Q4_1 mini
 scale * sum(x). All three are kept with the block.
 """
 
-from bare.simd import Vec, multiversion
-
 from bare import Arena, Slice, Struct, f32, i8, i32, unchecked, usize
+from bare.simd import Vec, multiversion
 from merlion.engine.kernels.shapes import BLOCK, PANEL
 
 

@@ -8,9 +8,8 @@ Per query: score[t] = sum over d in order of q[d] * k[t][d]; the sum of exponent
 rows.py; output[d] = sum over t in order of weight[t] * v[t][d].
 """
 
-from bare.simd import Vec, fma, multiversion
-
 from bare import Arena, Array, Slice, Struct, array, f16, f32, stack, unchecked, unroll, usize
+from bare.simd import Vec, fma, multiversion
 from merlion.engine.kernels.exponential import exp_lanes
 from merlion.engine.kernels.rows import sum_of_partials
 from merlion.engine.kernels.shapes import GROUP

@@ -4,9 +4,8 @@ Relative error below 4e-7 for -87.3 <= x <= 88.3; below that range the result is
 value at 88.3. `merlion.engine.elementary.exp_f32` is the definition.
 """
 
-from bare.simd import Vec, fma, select
-
 from bare import f32, i32
+from bare.simd import Vec, fma, select
 
 LOWEST = -87.33654
 HIGHEST = 88.3

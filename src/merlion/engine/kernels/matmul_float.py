@@ -4,9 +4,8 @@ Each output has two accumulators, over even and over odd inputs, added at the en
 independent chains for a single row to keep up with memory.
 """
 
-from bare.simd import Vec, fma, multiversion
-
 from bare import Slice, f32, stack, unchecked, unroll, usize
+from bare.simd import Vec, fma, multiversion
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import FLOAT_TILES, GROUP, Tile, padded_rows
 from merlion.engine.tensor import Matrix

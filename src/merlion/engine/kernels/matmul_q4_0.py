@@ -4,9 +4,8 @@ output = sum over blocks of (w_scale * x_scale) * dot(q - 8, x), where
 dot(q - 8, x) = dot(q, x) - 8 * sum(x), and that correction is where the accumulator starts.
 """
 
-from bare.simd import Vec, dot4, fma, multiversion
-
 from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
+from bare.simd import Vec, dot4, fma, multiversion
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK, GROUP, INT8_TILES, PANEL, Tile, padded_rows
 from merlion.engine.tensor import Matrix

@@ -4,9 +4,8 @@ Pair p of a head at position t turns by the angle t * scale * base**(-2p / rotar
 angles do not change while a model is loaded, so cosines and sines are tables, a row a position.
 """
 
-from bare.simd import multiversion
-
 from bare import Arena, Slice, Struct, f32, f64, i64, unchecked, usize
+from bare.simd import multiversion
 from merlion.engine.elementary import ANGLE_MAX, cos, pow, sin
 
 TWO_PI = 6.283185307179586

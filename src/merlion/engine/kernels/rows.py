@@ -4,10 +4,9 @@ Sums are taken in 16 partial sums (value i in sum i % 16) added in order, whatev
 the vectors; values past the last multiple of 16 are added after them.
 """
 
+from bare import Slice, f32, stack, unchecked
 from bare.math import sqrt
 from bare.simd import Vec, fma, multiversion
-
-from bare import Slice, f32, stack, unchecked
 from merlion.engine.kernels.exponential import exp_lanes
 from merlion.engine.kernels.shapes import GROUP
 
