@@ -74,12 +74,12 @@ class Atomic[T]:
         return self._change(lambda before: before & value)
 
     def _change(self, operation: Any) -> T:
-        from bare.ints import wrap
-
         with _lock:
             before: Any = self.load()
-            after = operation(before)
-            self.store(wrap(self.element, after) if isinstance(self.element, IntType) else after)
+            after: Any = operation(before)
+            if isinstance(self.element, IntType):
+                after = self.element.wrap(after)
+            self.store(after)
             return before  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterable
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from bare.allocation import Allocation, locate
 from bare.descriptors import (
@@ -242,7 +242,7 @@ def _bit_field(kind: Any) -> Codec:
 def _check_bool(value: Any) -> bool:
     if value is not True and value is not False:
         raise TypeError(f"expected bool, found {value!r}")
-    return value  # type: ignore[no-any-return]
+    return value
 
 
 def dataclass_fields(kind: Any) -> list[tuple[str, Descriptor]]:
@@ -375,5 +375,5 @@ def matches(descriptor: Descriptor, value: Any) -> bool:
     if isinstance(descriptor, RefType):
         return isinstance(value, descriptor.element)
     if isinstance(descriptor, type | BytesType | FloatType):
-        return isinstance(value, descriptor)
+        return isinstance(value, cast(Any, descriptor))
     return getattr(value, "element", None) is getattr(descriptor, "element", value)

@@ -18,7 +18,7 @@ import enum
 import math
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from types import GenericAlias, NoneType
+from types import NoneType
 from types import UnionType as PythonUnion
 from typing import Any, ClassVar, Self
 
@@ -72,6 +72,11 @@ class IntType(Annotation):
         if not self.minimum <= value <= self.maximum:
             _trap(f"value does not fit in {self.name}")
         return value.__index__()  # type: ignore[no-any-return]
+
+    def wrap(self, value: int) -> int:
+        """Reduce modulo the width."""
+        value &= self.mask
+        return value - self.mask - 1 if value > self.maximum else value
 
     def __instancecheck__(self, value: object) -> bool:
         """Tell ints from the rest: widths are gone in CPython values."""
@@ -136,7 +141,7 @@ class Composite(Annotation):
             found = object.__new__(cls)
             found.parts = parts
             Composite._interned[key] = found
-        return found  # type: ignore[no-any-return]
+        return found
 
     @property
     def element(self) -> Descriptor:
@@ -253,12 +258,12 @@ def normalize(annotation: Any, names: Mapping[str, Any] | None = None) -> Descri
     def again(part: Any) -> Descriptor:
         return normalize(part, names)
 
-    if annotation is None or annotation is NoneType:
+    if annotation is None:
         return NoneType
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
     if isinstance(annotation, str):
         return again(eval(annotation, dict(names or {})))
-    if isinstance(annotation, typing.ForwardRef):
-        return again(annotation.__forward_arg__)
     if isinstance(annotation, UnionType):
         return union(again(part) for part in annotation.parts)
     if isinstance(annotation, Composite):
@@ -267,6 +272,12 @@ def normalize(annotation: Any, names: Mapping[str, Any] | None = None) -> Descri
         return again(annotation.__value__)
     if isinstance(annotation, PythonUnion):
         return union(again(part) for part in annotation.__args__)
+    if typing.get_origin(annotation) is not None:
+        return _normalize_generic(annotation, again)
+    return annotation
+
+
+def _normalize_generic(annotation: Any, again: Callable[[Any], Descriptor]) -> Descriptor:
     origin = typing.get_origin(annotation)
     arguments = typing.get_args(annotation)
     if origin is typing.Union:
@@ -278,9 +289,7 @@ def normalize(annotation: Any, names: Mapping[str, Any] | None = None) -> Descri
     if isinstance(origin, typing.TypeAliasType):
         mapping = dict(zip(origin.__type_params__, arguments, strict=True))
         return substitute(again(origin.__value__), {k: again(v) for k, v in mapping.items()})
-    if isinstance(annotation, GenericAlias):
-        raise TypeError(f"{annotation} is not a type of the language")
-    return annotation
+    raise TypeError(f"{annotation} is not a type of the language")
 
 
 def union(members: Iterable[Descriptor]) -> Descriptor:

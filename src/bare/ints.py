@@ -9,8 +9,22 @@ from typing import TYPE_CHECKING, Any
 from bare.descriptors import FLOATS, INTEGERS, BigEndianType, FloatType
 
 if TYPE_CHECKING:
-    u8 = u16 = u32 = u64 = i8 = i16 = i32 = i64 = usize = be16 = be32 = be64 = int
-    f16 = bf16 = f32 = f64 = float
+    u8 = int
+    u16 = int
+    u32 = int
+    u64 = int
+    i8 = int
+    i16 = int
+    i32 = int
+    i64 = int
+    usize = int
+    be16 = int
+    be32 = int
+    be64 = int
+    f16 = float
+    bf16 = float
+    f32 = float
+    f64 = float
 else:
     u8, u16, u32, u64 = (INTEGERS[name] for name in ("u8", "u16", "u32", "u64"))
     i8, i16, i32, i64 = (INTEGERS[name] for name in ("i8", "i16", "i32", "i64"))
@@ -31,7 +45,7 @@ def wrap(kind: type[int], value: int) -> int:
 def saturate(kind: type[int], value: int) -> int:
     """Give the nearest value that `kind` can hold."""
     target: Any = kind
-    return min(max(value, target.minimum), target.maximum)
+    return min(max(value, target.minimum), target.maximum)  # type: ignore[no-any-return]
 
 
 def bitcast[T: (int, float)](kind: type[T], value: float) -> T:

@@ -7,13 +7,12 @@ not fit. Elements that are Structs or Atomics are references into the storage.
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
+from bare import descriptors
 from bare.allocation import Allocation, copy_refs, locate
 from bare.codec import PAIR, Codec, build, codec
 from bare.descriptors import (
     ArrayType,
-    AtomicType,
     BytesType,
-    Composite,
     Descriptor,
     FloatType,
     IntType,
@@ -22,8 +21,8 @@ from bare.descriptors import (
     normalize,
     show,
 )
-from bare.descriptors import Bytes as _BYTES
 from bare.ints import u8
+from bare.structs import Struct, Wire, array
 from bare.trap import trap
 
 SLICE_ALIGN = 64  # Static, stack and arena slices start on a cache line.
@@ -212,13 +211,13 @@ class Slice[T](View[T]):
         """Make a writable copy of `data` (tests and import only)."""
         allocation = Allocation.new(len(data), SLICE_ALIGN)
         allocation.buffer[:] = data
-        return make_view(Slice, u8, allocation, 0, len(data))
+        return make_view(Slice, u8, allocation, 0, len(data))  # type: ignore[no-any-return]
 
     @staticmethod
     def over(data: Any) -> "Slice[int]":
         """Share the storage of a writable buffer: bytearray, mmap, array (host side only)."""
         allocation = Allocation.over(data)
-        return make_view(Slice, u8, allocation, 0, allocation.size)
+        return make_view(Slice, u8, allocation, 0, allocation.size)  # type: ignore[no-any-return]
 
 
 class Array[T](View[T]):
@@ -236,7 +235,7 @@ if TYPE_CHECKING:
     Bytes = bytes | Slice[int]
     type Ref[T] = T
 else:
-    Bytes = _BYTES
+    Bytes = descriptors.Bytes
 
     class Ref:
         """`Ref[X]`: a field that points at a Struct, set in the constructor."""
@@ -375,12 +374,13 @@ def _(descriptor: ArrayType, inline: bool) -> Codec:
 
 __all__ = [
     "Array",
-    "AtomicType",
     "Bytes",
-    "Composite",
     "Ref",
     "Slice",
+    "Struct",
+    "Wire",
     "allocate",
+    "array",
     "as_slice",
     "make_view",
     "reinterpret",

@@ -15,6 +15,9 @@ from bare.ints import u32
 from bare.structs import _annotated_names
 from bare.trap import trap
 
+# Where `registers_at` goes under CPython: `read(address, size)` and `write(address, size, value)`.
+bus: Any = None
+
 
 class Bits(NamedTuple):
     """Where a field of a BitField lies; `type` is filled in by the class."""
@@ -100,7 +103,7 @@ class BitField:
         raise AttributeError(f"{type(self).__name__} values do not change")
 
     def __eq__(self, other: object) -> bool:
-        return type(self) is type(other) and self.raw == other.raw  # type: ignore[attr-defined]
+        return type(self) is type(other) and self.raw == other.raw
 
     def __hash__(self) -> int:
         return hash(self.raw)

@@ -12,7 +12,7 @@ import ctypes
 import math
 import struct
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bare.allocation import Allocation
 from bare.codec import Codec, build
@@ -192,10 +192,8 @@ class Vec[T]:
         return zip(self._lanes, other._lanes, strict=True)
 
     def store(self, data: "Slice[Any]", index: int) -> None:
-        """Write the lanes to `data[index:]`; f32 lanes round into f16 and bf16."""
-        if not _loads(self.element, data.element) or (
-            self.element is not f32 and data.element.bits != self.element.bits
-        ):
+        """Write to `data[index:]`: f32 rounds into f16 and bf16, 32-bit integers are cut off."""
+        if not _loads(self.element, data.element):
             raise TypeError(f"{self!r} cannot be stored in {data!r}")
         part = data[index : index + len(self._lanes)]
         for at, lane in enumerate(self._lanes):
@@ -358,7 +356,7 @@ def dot4(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
         raise TypeError("dot4 takes Vec[i32], Vec[u8] and Vec[i8]")
     lanes = zip(a._lanes, b._lanes, strict=True)
     products = [x * y for x, y in lanes]
-    return cast(Any, VecType(i32)).of(
+    return VecType(i32).of(
         lane + sum(products[4 * at : 4 * at + 4]) for at, lane in enumerate(acc._lanes)
     )
 

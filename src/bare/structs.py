@@ -8,6 +8,7 @@ to the part, the same object every time.
 Fields are laid out when first needed, because an annotation may name a class defined later.
 """
 
+import contextlib
 import struct
 import sys
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from bare.codec import Codec, build, codec, reference
 from bare.descriptors import (
     ArrayType,
     AtomicType,
+    BigEndianType,
     Descriptor,
     IntType,
     is_struct,
@@ -72,10 +74,8 @@ class StructMeta(type):
         namespace["_names_"] = annotations
         cls: Any = super().__new__(mcs, name, bases, namespace, **keywords)
         if cls._origin_ is None and not cls.__dict__.get("__type_params__", ()) and annotations:
-            try:
-                lay_out(cls)
-            except NameError:
-                pass  # A quoted name that comes later: laid out at first use.
+            with contextlib.suppress(NameError):  # A quoted name that comes later:
+                lay_out(cls)  # laid out at first use.
         return cls
 
     def __getattr__(cls, name: str) -> Any:
@@ -179,54 +179,60 @@ def paste(cls: Any, allocation: Allocation, offset: int) -> None:
 
 
 def _property(field: Field, found: Codec) -> property:
-    """Make the accessor of a field; plain numbers skip every layer but `struct`."""
-    offset, kind, name = field.offset, field.type, field.name
-
-    if (
-        (found.format
-        and isinstance(kind, IntType)
-        and kind.name != "usize")
-        or found.format[:1] == ">"
-    ):
-        packer = struct.Struct(found.format)
-        unpack, pack = packer.unpack_from, packer.pack_into
-
-        def get_number(self: Any) -> Any:
-            return unpack(self._view_, offset)[0]
-
-        def set_number(self: Any, value: Any) -> None:
-            try:
-                pack(self._view_, offset, value)
-            except struct.error:
-                trap(f"value {value!r} does not fit in {show(kind)} {name}")
-            except TypeError:
-                _read_only(self)
-
-        return property(get_number, set_number)
-
+    """Make the accessor of a field."""
+    kind = field.type
+    if found.format and (isinstance(kind, BigEndianType) or _is_plain(kind)):
+        return _number_property(field, found)
     if is_struct(kind) or isinstance(kind, ArrayType | AtomicType):
-        read_part = found.read
+        return _part_property(field, found)
+    return _value_property(field, found)
 
-        def get_part(self: Any) -> Any:
-            try:
-                return self._parts_[offset]
-            except KeyError:
-                part = read_part(self._allocation_, self._offset_ + offset)
-                self._parts_[offset] = part
-                return part
 
-        return property(get_part)
+def _is_plain(kind: Descriptor) -> bool:
+    """Tell the integers whose range `struct` itself checks."""
+    return isinstance(kind, IntType) and kind.mask.bit_length() == kind.bits
 
-    read, write = found.read, found.write
-    if found.format:
-        unpack = struct.Struct(found.format).unpack_from
 
-        def get(self: Any) -> Any:
-            return unpack(self._view_, offset)[0]
-    else:
+def _number_property(field: Field, found: Codec) -> property:
+    """Skip every layer but `struct`: most fields are these."""
+    offset = field.offset
+    packer = struct.Struct(found.format)
+    unpack, pack = packer.unpack_from, packer.pack_into
 
-        def get(self: Any) -> Any:
-            return read(self._allocation_, self._offset_ + offset)
+    def get(self: Any) -> Any:
+        return unpack(self._view_, offset)[0]
+
+    def set_(self: Any, value: Any) -> None:
+        try:
+            pack(self._view_, offset, value)
+        except struct.error:
+            trap(f"value {value!r} does not fit in {show(field.type)} {field.name}")
+        except TypeError:
+            _read_only(self)
+            raise
+
+    return property(get, set_)
+
+
+def _part_property(field: Field, found: Codec) -> property:
+    """Give a reference to inline storage, the same object each time; it cannot be assigned."""
+    offset, read = field.offset, found.read
+
+    def get(self: Any) -> Any:
+        try:
+            return self._parts_[offset]
+        except KeyError:
+            part = self._parts_[offset] = read(self._allocation_, self._offset_ + offset)
+            return part
+
+    return property(get)
+
+
+def _value_property(field: Field, found: Codec) -> property:
+    offset, read, write = field.offset, found.read, found.write
+
+    def get(self: Any) -> Any:
+        return read(self._allocation_, self._offset_ + offset)
 
     def set_(self: Any, value: Any) -> None:
         try:
@@ -323,7 +329,7 @@ class Struct(metaclass=StructMeta):
 
     def __eq__(self, other: object) -> bool:
         """Structs are the same when they are the same storage."""
-        return type(self) is type(other) and self._address_ == other._address_  # type: ignore[attr-defined]
+        return type(self) is type(other) and self._address_ == other._address_
 
     def __hash__(self) -> int:
         return hash((type(self), self._address_))
@@ -360,7 +366,7 @@ class Wire(Struct):
         """Overlay the first bytes of `data`; None where it is too short."""
         from bare.memory import as_slice
 
-        size: int = cls._size_  # type: ignore[attr-defined]
+        size: int = cls._size_
         if len(data) < size:
             return None
         source = as_slice(data)

@@ -6,17 +6,15 @@ and the hosted glue. Addresses are virtual; the kernel maps them one to one to p
 
 import ctypes
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
+from bare import mmio
 from bare.allocation import locate
 from bare.codec import codec, layout
 from bare.descriptors import normalize
 from bare.memory import Array, Slice, make_view
 from bare.structs import Struct, paste
 from bare.trap import trap
-
-if TYPE_CHECKING:
-    from bare.mmio import Registers
 
 # Assembler text added to the image, in import order.
 module_asm_blocks: list[str] = []
@@ -50,7 +48,7 @@ def slice_at(element: Any, address: int, count: int) -> Any:
     return make_view(Slice, kind, *locate(address, found.size * count), count)
 
 
-def set_defaults(target: Struct) -> None:
+def set_defaults(target: object) -> None:
     """Set a Struct to the defaults of its class, zero where there is none."""
     here: Any = target
     paste(type(here), here._allocation_, here._offset_)
@@ -66,21 +64,26 @@ def align_of(element: object) -> int:
     return layout(normalize(element), True).align
 
 
-def registers_at[T: "Registers"](kind: type[T], address: int) -> T:
-    """See the device registers at `address`."""
-    return kind.over(_Memory(address), address)
+def registers_at[T: mmio.Registers](kind: type[T], address: int) -> T:
+    """See the device registers at `address`: on `bare.mmio.bus` in tests, else plain memory."""
+    return kind.over(_Window(address), address)
 
 
-class _Memory:
-    """A device that is plain memory."""
+class _Window:
+    """The bus, or memory, from an address on."""
 
     def __init__(self, address: int) -> None:
         self.address = address
 
     def read(self, offset: int, size: int) -> int:
+        if mmio.bus is not None:
+            return mmio.bus.read(self.address + offset, size)  # type: ignore[no-any-return]
         return int.from_bytes(ctypes.string_at(self.address + offset, size), "little")
 
     def write(self, offset: int, size: int, value: int) -> None:
+        if mmio.bus is not None:
+            mmio.bus.write(self.address + offset, size, value)
+            return
         ctypes.memmove(self.address + offset, value.to_bytes(size, "little"), size)
 
 
