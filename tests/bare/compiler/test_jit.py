@@ -14,13 +14,11 @@ import pytest
 from bare.allocation import Allocation
 from bare.compiler.elf import LinkError
 from bare.compiler.jit import Program
-from bare.descriptors import FLOATS, INTEGERS, Bytes, normalize
+from bare.descriptors import Bytes, normalize
+from bare.ints import f32, u16, u32, u64
 from bare.memory import Slice
 from bare.structs import Struct
 from bare.trap import Trap
-
-u8, u16, u32, u64, i64, usize = (INTEGERS[n] for n in ("u8", "u16", "u32", "u64", "i64", "usize"))
-f32 = FLOATS["f32"]
 
 
 @dataclass(frozen=True)
