@@ -14,6 +14,8 @@ from typing import Any
 MMAP_THRESHOLD = 1 << 20  # Larger storage is mapped, so that untouched pages cost nothing.
 RECENT_MAX = 4
 
+_addressof = ctypes.addressof
+_from_buffer = ctypes.c_char.from_buffer
 _live: dict[int, "weakref.ref[Allocation]"] = {}
 # What the last look-ups found: most come from one arena.
 _recent: list["weakref.ref[Allocation]"] = []
@@ -40,10 +42,13 @@ class Allocation:
         if size >= MMAP_THRESHOLD:
             raw = mmap.mmap(-1, size)
         else:
-            raw = bytearray(size + align if align > 8 else size or 1)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(raw))
+            raw = bytearray(size + align if align > 16 else size or 1)
+        address = _addressof(_from_buffer(raw))
         pad = -address % align
-        result = Allocation(memoryview(raw)[pad : pad + size], address + pad, raw)
+        view = memoryview(raw)
+        if pad or len(view) != size:
+            view = view[pad : pad + size]
+        result = Allocation(view, address + pad, raw)
         _live[result.address] = weakref.ref(result)
         return result
 

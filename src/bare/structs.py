@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bare.memory import Bytes
 
 NO_DEFAULT = object()
-_LAID_OUT = frozenset(("_fields_", "_size_", "_align_", "_image_"))
+_LAID_OUT = frozenset(("_fields_", "_size_", "_align_", "_image_", "_writers_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,7 @@ def lay_out(cls: Any) -> None:
     finally:
         cls._placing_ = False
     cls._fields_ = fields
+    cls._writers_ = {name: (fields[name].offset, codecs[name].write) for name in fields}
     cls._align_ = whole_align
     cls._size_ = -(-offset // whole_align) * whole_align
     for field in fields.values():
@@ -264,23 +265,24 @@ class Struct(metaclass=StructMeta):
         def __init__(self, *values: Any, **fields: Any) -> None:
             """Set fields in declaration order or by name; the rest take defaults, else zero."""
             cls = type(self)
-            _bind(self, Allocation.new(cls._size_, cls._align_), 0)
+            allocation = Allocation.new(cls._size_, cls._align_)
+            self._allocation_ = allocation
+            self._offset_ = 0
+            self._view_ = allocation.buffer
+            self._parts_ = {}
             image = cls._image_
             if image is not None:
-                self._allocation_.buffer[:] = image.buffer
-                self._allocation_.refs.update(image.refs)
+                allocation.buffer[:] = image.buffer
+                if image.refs:
+                    allocation.refs.update(image.refs)
             if values:
-                if len(values) > len(cls._fields_):
-                    raise TypeError(f"{cls.__name__} has {len(cls._fields_)} fields")
-                for name, value in zip(cls._fields_, values, strict=False):
-                    if name in fields:
-                        raise TypeError(f"{cls.__name__}.{name} is given twice")
-                    fields[name] = value
+                fields = _by_name(cls, values, fields)
             for name, value in fields.items():
-                field = cls._fields_.get(name)
-                if field is None:
+                place = cls._writers_.get(name)
+                if place is None:
                     raise TypeError(f"{cls.__name__} has no field {name!r}")
-                codec(field.type, True).write(self._allocation_, field.offset, value)
+                offset, write = place
+                write(allocation, offset, value)
 
         def __class_getitem__(cls, arguments: Any) -> Any:
             """Give the generic Struct with its parameters filled in; the same class each time."""
@@ -308,9 +310,12 @@ class Struct(metaclass=StructMeta):
 
     @classmethod
     def _at_(cls, allocation: Allocation, offset: int) -> Self:
-        self = object.__new__(cls)
-        _bind(self, allocation, offset)
-        return self
+        self: Any = object.__new__(cls)
+        self._allocation_ = allocation
+        self._offset_ = offset
+        self._view_ = allocation.buffer[offset : offset + self._size_]
+        self._parts_ = {}
+        return self  # type: ignore[no-any-return]
 
     @property
     def _address_(self) -> int:
@@ -339,20 +344,26 @@ class Struct(metaclass=StructMeta):
         parts = []
         for name in cls._fields_:
             try:
-                parts.append(f"{name}={getattr(self, name)!r}")
+                value = getattr(self, name)
             except Exception as error:
-                parts.append(f"{name}=<{error}>")
+                value = error
+            # Pointers may go round in circles: name their targets only.
+            pointer = isinstance(value, Struct) and not is_struct(cls._fields_[name].type)
+            shown = f"<{type(value).__name__}>" if pointer else repr(value)
+            parts.append(f"{name}={shown}")
         return f"{cls.__name__}({', '.join(parts)})"
 
 
+def _by_name(cls: Any, values: tuple[Any, ...], fields: dict[str, Any]) -> dict[str, Any]:
+    if len(values) > len(cls._fields_):
+        raise TypeError(f"{cls.__name__} has {len(cls._fields_)} fields")
+    named = dict(zip(cls._fields_, values, strict=False))
+    for name in named.keys() & fields.keys():
+        raise TypeError(f"{cls.__name__}.{name} is given twice")
+    return named | fields
+
+
 _specialised: dict[tuple[Any, tuple[Any, ...]], Any] = {}
-
-
-def _bind(self: Any, allocation: Allocation, offset: int) -> None:
-    self._allocation_ = allocation
-    self._offset_ = offset
-    self._view_ = allocation.buffer[offset : offset + type(self)._size_]
-    self._parts_ = {}
 
 
 class Wire(Struct):
