@@ -1,4 +1,4 @@
-'''PVH entry: from 32-bit protected mode to `kernel_main` in long mode.
+"""PVH entry: from 32-bit protected mode to `kernel_main` in long mode.
 
 Follows Xen's `docs/misc/pvh.pandoc`: paging off, flat 32-bit segments, ebx = physical address of
 `start_info`. The linker's Xen note (type 18) names `pvh_start`.
@@ -10,7 +10,7 @@ and a page without it hangs the virtual CPU (docs/hardware/pvm.md).
 
 The word `pvm` on the command line is found here, because the private page must be announced
 before anything else happens in long mode, and on any other machine that MSR does not exist (#GP).
-'''
+"""
 
 from bare.unsafe import module_asm
 

@@ -29,7 +29,8 @@ def _stub(vector: int) -> str:
     return f"    .balign 16\n{zero}    pushq ${vector}\n    jmp exception_entry\n"
 
 
-_REGISTERS = "rax rbx rcx rdx rsi rdi rbp r8 r9 r10 r11 r12 r13 r14 r15".split()
+_REGISTERS = ["rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp"]
+_REGISTERS += [f"r{number}" for number in range(8, 16)]
 _PUSH = "".join(f"    pushq %{name}\n" for name in _REGISTERS)
 _POP = "".join(f"    popq %{name}\n" for name in reversed(_REGISTERS))
 
@@ -88,6 +89,11 @@ halt_window_end:
     movb $0, (%rdi)
     retq
 
+    .globl frame_pointer
+frame_pointer:
+    movq %rbp, %rax
+    retq
+
     .section .data.stubs, "aw", @progbits
     .balign 8
     .globl apic_eoi_address
@@ -99,3 +105,9 @@ apic_eoi_address:
 @external("wait_for_wake")
 def wait_for_wake(pvm_page: u64) -> None:
     """Halt until an interrupt. `pvm_page` is this CPU's private page, 0 when not on PVM."""
+
+
+@external("frame_pointer")
+def frame_pointer() -> u64:
+    """Return the caller's frame pointer."""
+    return 0

@@ -1,0 +1,35 @@
+"""The kernel's life: boot, in this order, then one loop for ever.
+
+`kernel_main` is the table of contents. Each stage logs one line with its time since the first
+instruction. Entered by boot/pvh.py on the boot core with 4 GiB mapped one to one, interrupts off.
+"""
+
+from bare import export, u64
+from bare.cpu import pause
+from merlion.kernel import start
+from merlion.kernel.clock import now_ns
+from merlion.kernel.shell.shell import shell
+
+
+@export("kernel_main")
+def kernel_main(start_info: u64) -> None:
+    """Boot, then serve for ever."""
+    start.console(start_info)  # Serial line, command line, log.
+    start.exceptions()  # Descriptors: from here on a fault is reported.
+    start.processor()  # Vector state, instruction set, clock.
+    start.memory()  # RAM map, page tables with the rights they keep.
+    start.devices()  # ACPI, PCI, virtio.
+    start.cores()  # All other cores, halted until there is work.
+    start.disk()
+    start.network()
+    start.seal()  # Nothing is allocated after this but the model.
+    shell.start()
+    loop()
+
+
+def loop() -> None:
+    """Poll everything, for ever. Nothing here waits."""
+    while True:
+        now = now_ns()
+        shell.poll(now)
+        pause()

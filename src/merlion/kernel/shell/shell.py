@@ -1,0 +1,136 @@
+"""The shell's loop: keys to a line, the line to a command, one command at a time.
+
+A command either finishes at once or leaves something running (`ai`, `ping`), which `poll` then
+drives; while it runs, keys are dropped except Ctrl-C.
+"""
+
+from bare import Bytes, Struct, u8, u64, usize
+from merlion.kernel.console import console
+from merlion.kernel.line_editor import CTRL_C, Event, LineEditor
+from merlion.kernel.shell import running
+from merlion.kernel.shell.table import COMMANDS
+
+PROMPT = b"merlion> "
+KEYS_PER_POLL = 64
+
+
+class Shell(Struct):
+    """Where the user is."""
+
+    editor: LineEditor
+    busy: bool = False
+
+    def start(self) -> None:
+        """Show the first prompt."""
+        console.line(b"Type help for the commands.")
+        self.prompt()
+
+    def prompt(self) -> None:
+        """Begin a new line."""
+        self.busy = False
+        self.editor.start()
+        console.write(PROMPT)
+        console.flush()
+
+    def poll(self, now_ns: u64) -> None:
+        """Take the keys that have come; drive what is running."""
+        for _ in range(KEYS_PER_POLL):
+            key = console.receive(now_ns)
+            if key is None:
+                break
+            self.take_key(key)
+        if self.busy and running.poll(now_ns):
+            self.prompt()
+
+    def take_key(self, key: u8) -> None:
+        """Take one key."""
+        if self.busy:
+            if key == CTRL_C:
+                running.cancel()
+            return
+        match self.editor.feed(key):
+            case Event.LINE:
+                console.flush()
+                self.execute(trim(self.editor.line()))
+                if running.is_active():
+                    self.busy = True
+                else:
+                    self.prompt()
+            case Event.CANCEL:
+                self.prompt()
+            case Event.COMPLETE:
+                self.complete()
+            case Event.CLEAR:
+                console.write(b"\x1b[2J\x1b[H")
+                self.editor.redraw(PROMPT)
+            case Event.END | Event.NONE:
+                pass
+        console.flush()
+
+    def execute(self, line: Bytes) -> None:
+        """Run one command line."""
+        if len(line) == 0:
+            return
+        end = line.find(b" ")
+        name = line if end < 0 else line[: usize(end)]
+        arguments = line[len(name) :]
+        for command in COMMANDS:
+            if name == command.name:
+                command.run(trim(arguments))
+                return
+        console.write(b"unknown command: ")
+        console.write(name)
+        console.line(b" (try help)")
+
+    def complete(self) -> None:
+        """Complete the command name before the cursor, or list what it could be."""
+        typed = self.editor.line()
+        if self.editor.cursor != len(typed) or typed.find(b" ") >= 0:
+            return
+        matches: usize = 0
+        common: Bytes = b""
+        for command in COMMANDS:
+            name: Bytes = command.name
+            if name.startswith(typed):
+                common = name if matches == 0 else common[: common_length(common, name)]
+                matches += 1
+        if matches == 0:
+            return
+        if len(common) > len(typed):
+            self.editor.insert_text(common[len(typed) :])
+            if matches == 1:
+                self.editor.insert(0x20)
+            return
+        if matches == 1:
+            self.editor.insert(0x20)
+            return
+        console.out.byte(0x0A)
+        for command in COMMANDS:
+            candidate: Bytes = command.name
+            if candidate.startswith(typed):
+                console.write(candidate)
+                console.write(b"  ")
+        console.out.byte(0x0A)
+        self.editor.redraw(PROMPT)
+
+
+def common_length(a: Bytes, b: Bytes) -> usize:
+    """Return how many first bytes are equal."""
+    length: usize = 0
+    while length < len(a) and length < len(b) and a[length] == b[length]:
+        length += 1
+    return length
+
+
+def trim(text: Bytes) -> Bytes:
+    """Cut spaces at both ends."""
+    start: usize = 0
+    end = len(text)
+    while start < end and text[start] == 0x20:
+        start += 1
+    while end > start and text[end - 1] == 0x20:
+        end -= 1
+    return text[start:end]
+
+
+shell = Shell.zeroed(LineEditor.zeroed(console.out))

@@ -1,0 +1,222 @@
+"""Shell commands about the machine itself."""
+
+from bare import Bytes, u32, u64, usize
+from bare.cpu import outl
+from merlion.kernel import power, start
+from merlion.kernel.arch.x86_64 import smp
+from merlion.kernel.arch.x86_64.features import features
+from merlion.kernel.boot.start_info import RegionKind
+from merlion.kernel.clock import clock, now_ns
+from merlion.kernel.config import PageSize, PanicAction, config, parse_number
+from merlion.kernel.console import console
+from merlion.kernel.log import log
+from merlion.kernel.memory import paging
+from merlion.kernel.panic import QEMU_EXIT_PORT, state
+from merlion.kernel.start import boot_info, ram
+
+KIBIBYTE = 1 << 10
+MEBIBYTE = 1 << 20
+REGION_TEXT = {
+    RegionKind.RAM: b"RAM",
+    RegionKind.RESERVED: b"reserved",
+    RegionKind.ACPI_RECLAIMABLE: b"ACPI tables",
+    RegionKind.ACPI_NVS: b"ACPI NVS",
+    RegionKind.UNUSABLE: b"unusable",
+}
+PAGE_SIZE_TEXT = {
+    PageSize.LARGEST: b"largest",
+    PageSize.PAGES_4K: b"4k",
+    PageSize.PAGES_2M: b"2m",
+    PageSize.PAGES_1G: b"1g",
+}
+PANIC_TEXT = {
+    PanicAction.HALT: b"halt",
+    PanicAction.REBOOT: b"reboot",
+    PanicAction.EXIT: b"exit",
+}
+
+
+def label(text: Bytes) -> None:
+    """Start a line with a name, padded to a column."""
+    out = console.out
+    first = out.length
+    out.text(text)
+    while out.length < first + 12:
+        out.byte(0x20)
+
+
+def show_mebibytes(byte_count: u64) -> None:
+    """Write a size in MiB."""
+    console.out.unsigned(byte_count // MEBIBYTE)
+    console.out.text(b" MiB")
+
+
+def info(arguments: Bytes) -> None:
+    """Show the machine at a glance."""
+    out = console.out
+    label(b"machine")
+    out.text(features.name())
+    out.text(b", ")
+    out.unsigned(smp.cores.count)
+    out.text(b" cores, ")
+    out.text(start.level_text(features.level))
+    console.line(b"")
+    label(b"memory")
+    show_mebibytes(ram.total_bytes())
+    out.text(b", used ")
+    show_mebibytes(ram.used_bytes())
+    console.line(b"")
+    uptime(arguments)
+
+
+def free(arguments: Bytes) -> None:
+    """Show memory and the pages it is mapped with."""
+    out = console.out
+    label(b"total")
+    show_mebibytes(ram.total_bytes())
+    console.line(b"")
+    label(b"used")
+    show_mebibytes(ram.used_bytes())
+    console.line(b"")
+    label(b"free")
+    show_mebibytes(ram.total_bytes() - ram.used_bytes())
+    console.line(b"")
+    label(b"boot arena")
+    out.unsigned(start.boot_arena.used // KIBIBYTE)
+    out.text(b" of ")
+    out.unsigned(len(start.boot_arena.storage) // KIBIBYTE)
+    console.line(b" KiB")
+    label(b"pages")
+    tables = paging.page_tables
+    out.unsigned(tables.pages_1g)
+    out.text(b" of 1 GiB, ")
+    out.unsigned(tables.pages_2m)
+    out.text(b" of 2 MiB, ")
+    out.unsigned(tables.pages_4k)
+    console.line(b" of 4 KiB")
+    label(b"page faults")
+    out.unsigned(state.page_faults)
+    console.line(b"")
+
+
+def uptime(arguments: Bytes) -> None:
+    """Show the time since the first instruction."""
+    label(b"up")
+    milliseconds = now_ns() // 1_000_000
+    console.out.unsigned(milliseconds // 1000)
+    console.out.byte(0x2E)
+    console.out.unsigned(milliseconds // 100 % 10)
+    console.line(b" s")
+
+
+def show_cpuid(arguments: Bytes) -> None:
+    """Show the processor."""
+    out = console.out
+    label(b"name")
+    console.line(features.name())
+    label(b"vendor")
+    console.line(features.vendor[:])
+    label(b"signature")
+    out.hex(features.signature, 8)
+    console.line(b"")
+    if features.hypervisor_leaf_max != 0:
+        label(b"hypervisor")
+        console.line(features.hypervisor[:])
+    label(b"XCR0")
+    out.hex(features.xcr0, 8)
+    console.line(b"")
+    label(b"leaf 1 ecx")
+    out.hex(features.leaf1_ecx, 8)
+    console.line(b"")
+    label(b"leaf 7")
+    out.hex(features.leaf7_ebx, 8)
+    out.byte(0x20)
+    out.hex(features.leaf7_ecx, 8)
+    console.line(b"")
+    label(b"kernels")
+    console.line(start.level_text(features.level))
+    label(b"TSC")
+    out.unsigned(clock.khz)
+    console.line(b" kHz")
+
+
+def memmap(arguments: Bytes) -> None:
+    """Show the firmware's memory map."""
+    out = console.out
+    for region in boot_info.regions[: boot_info.region_count]:
+        out.hex(region.start, 12)
+        out.text(b" - ")
+        out.hex(region.end, 12)
+        out.text(b"  ")
+        out.text(REGION_TEXT[region.kind])
+        console.line(b"")
+
+
+def dmesg(arguments: Bytes) -> None:
+    """Show the kernel log."""
+    position = log.oldest()
+    while position < log.written:
+        if console.out.length > 4096:
+            console.flush()
+        console.out.byte(log.byte_at(position))
+        position += 1
+    console.flush()
+
+
+def show_config(arguments: Bytes) -> None:
+    """Show the command line and what came of it."""
+    out = console.out
+    label(b"words")
+    console.line(config.command_line)
+    label(b"pages")
+    console.line(PAGE_SIZE_TEXT[config.page_size])
+    label(b"panic")
+    console.line(PANIC_TEXT[config.panic])
+    label(b"pvm")
+    console.line(b"yes" if config.pvm else b"no")
+    label(b"cores")
+    out.unsigned(config.cores)
+    console.line(b" (0: all)")
+    for index in range(config.unknown_count):
+        label(b"unknown")
+        console.line(config.unknown_word(usize(index)))
+
+
+def top(arguments: Bytes) -> None:
+    """Show each core: its APIC id, whether it sleeps, how often it has."""
+    out = console.out
+    for index in range(smp.cores.count):
+        out.text(b"core ")
+        out.unsigned(index)
+        out.text(b"  apic ")
+        out.unsigned(smp.cores.apic_ids[index])
+        if index == 0:
+            console.line(b"  polls devices, computes")
+            continue
+        out.text(b"  asleep " if smp.cores.asleep[index].load() != 0 else b"  awake ")
+        out.text(b" halts ")
+        out.unsigned(smp.cores.halts[index])
+        console.line(b"")
+
+
+def clear(arguments: Bytes) -> None:
+    """Clear the screen."""
+    console.write(b"\x1b[2J\x1b[H")
+    console.flush()
+
+
+def reboot(arguments: Bytes) -> None:
+    """Restart."""
+    console.line(b"rebooting")
+    power.reboot()
+    console.line(b"reboot did not work")
+
+
+def shutdown(arguments: Bytes) -> None:
+    """Power off; with a code, leave QEMU with exit status 2 * code + 1."""
+    console.line(b"power off")
+    code = parse_number(arguments)
+    if code is not None:
+        outl(QEMU_EXIT_PORT, u32(code & 0x7F))
+    power.power_off()
+    console.line(b"power-off did not work: it is safe to switch off")

@@ -1,0 +1,48 @@
+"""All commands, in the order `help` lists them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bare import Bytes
+from merlion.kernel.console import console
+from merlion.kernel.shell import hardware, system
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A name, what to type after it, what it does."""
+
+    name: bytes
+    usage: bytes
+    summary: bytes
+    run: Callable[[Bytes], None]
+
+
+def show_help(arguments: Bytes) -> None:
+    """List the commands."""
+    for command in COMMANDS:
+        start = console.out.length
+        console.write(b"  ")
+        console.write(command.name)
+        console.write(command.usage)
+        while console.out.length < start + 20:
+            console.out.byte(0x20)
+        console.line(command.summary)
+
+
+COMMANDS = (
+    Command(b"help", b"", b"this list", show_help),
+    Command(b"info", b"", b"the machine, the model and the server at a glance", system.info),
+    Command(b"free", b"", b"memory: total, used, free", system.free),
+    Command(b"uptime", b"", b"time since the first instruction", system.uptime),
+    Command(b"cpuid", b"", b"the processor and what of it is used", system.show_cpuid),
+    Command(b"memmap", b"", b"physical memory as the firmware gave it", system.memmap),
+    Command(b"lspci", b"", b"PCI devices", hardware.lspci),
+    Command(b"lsblk", b"", b"disks", hardware.lsblk),
+    Command(b"dmesg", b"", b"the kernel log", system.dmesg),
+    Command(b"config", b"", b"the command line and every setting", system.show_config),
+    Command(b"top", b"", b"cores and what they do", system.top),
+    Command(b"clear", b"", b"clear the screen", system.clear),
+    Command(b"reboot", b"", b"restart the machine", system.reboot),
+    Command(b"shutdown", b" [code]", b"power off (code: exit code under QEMU)", system.shutdown),
+)
