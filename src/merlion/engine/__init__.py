@@ -1,0 +1,1 @@
+"""LLM inference: GGUF files, text, kernels, sampling. Pure: bytes in, bytes out."""
