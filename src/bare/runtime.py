@@ -45,6 +45,16 @@ def bytes_equal(left: Bytes, right: Bytes) -> bool:
     return True
 
 
+def bytes_startswith(text: Bytes, prefix: Bytes) -> bool:
+    """Compare the first bytes."""
+    return len(prefix) <= len(text) and bytes_equal(text[: len(prefix)], prefix)
+
+
+def bytes_endswith(text: Bytes, suffix: Bytes) -> bool:
+    """Compare the last bytes."""
+    return len(suffix) <= len(text) and bytes_equal(text[len(text) - len(suffix) :], suffix)
+
+
 def f16_to_f32_bits(half: u16) -> u32:
     """Widen; every f16 is exact in f32."""
     sign: u32 = u32(half & 0x8000) << 16

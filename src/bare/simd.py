@@ -361,6 +361,13 @@ def dot4(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     )
 
 
+def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
+    """`dot4` where every lane of `a` is at most 127: shorter code below avx512."""
+    if max(a._lanes) > 127:
+        trap("dot4_small: a lane of the first operand is above 127")
+    return dot4(acc, a, b)
+
+
 @build.register
 def _(descriptor: VecType, _inline: bool) -> Codec:
     packer = struct.Struct(f"<{descriptor.lanes}{descriptor.element.format}")
