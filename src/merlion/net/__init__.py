@@ -1,0 +1,1 @@
+"""The network stack: Ethernet to TCP, sans IO."""
