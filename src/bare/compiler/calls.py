@@ -14,7 +14,6 @@ way, where each view they give holds the storage it looks into.
 """
 
 import enum
-import keyword
 import struct
 import threading
 from collections import deque
@@ -42,7 +41,7 @@ from bare.memory import Slice
 
 BLOCK_SIZE = 4096  # Of a thread's own block; larger ones are allocated for the call.
 BYTES_HEADER = bytes.__basicsize__ - 1  # CPython: where a bytes object's storage starts.
-KEPT = 1024
+KEPT = 256
 
 _kept: deque[object] = deque(maxlen=KEPT)
 _free_slots: list[int] = list(range(SLOTS))[::-1]
@@ -77,15 +76,24 @@ class _Slot:
         self.give_back(self.index)
 
 
-class _Thread(threading.local):
-    """What each thread owns; `__init__` runs once a thread."""
+class _State:
+    """What each thread owns: its slot, and the block its calls are packed into."""
+
+    __slots__ = ("address", "allocation", "buffer", "index", "slot")
 
     def __init__(self) -> None:
         self.slot = _Slot()
-        self.slot_index = self.slot.index
+        self.index = self.slot.index
         self.allocation = Allocation.new(BLOCK_SIZE, 64)
         self.buffer = self.allocation.buffer
         self.address = self.allocation.address
+
+
+class _Thread(threading.local):
+    """`__init__` runs once a thread, when it first calls compiled code."""
+
+    def __init__(self) -> None:
+        self.state = _State()
 
 
 _thread = _Thread()
@@ -129,7 +137,7 @@ class _Names:
     bound: dict[str, Any] = field(default_factory=dict)
 
     def bind(self, value: object) -> str:
-        name = f"_{len(self.bound)}"
+        name = f"_bare_{len(self.bound)}"
         self.bound[name] = value
         return name
 
@@ -206,8 +214,9 @@ class Marshal:
         ):
             write(descriptor, block, offset, value)
         if self.stores:
-            _kept.append(block)  # Compiled code may have stored one of its pointers.
-        site = self.enter(self.wrapper, block.address, _thread.slot_index)
+            # Compiled code may have stored one of the slices.
+            _kept.extend(v for v in block.refs.values() if isinstance(v, Slice))
+        site = self.enter(self.wrapper, block.address, _thread.state.index)
         if site:
             self.fail(site)
         if self.result is NoneType:
@@ -220,12 +229,12 @@ class Marshal:
         copies = _holds_pointers(entry.result)
         parameters, arguments, packings = [], [], []
         for parameter, descriptor, default in entry.parameters:
-            local = f"{parameter}_" if keyword.iskeyword(parameter) else parameter
-            arguments.append(local)
+            arguments.append(parameter)
             has_default = default is not Parameter.empty
-            parameters.append(f"{local}={names.bind(default)}" if has_default else local)
+            parameters.append(f"{parameter}={names.bind(default)}" if has_default else parameter)
             packings.append(
-                _number(descriptor, local, names) or _pointer(descriptor, local, names, copies)
+                _number(descriptor, parameter, names)
+                or _pointer(descriptor, parameter, names, copies)
             )
         tuple_text = "(" + "".join(f"{a}, " for a in arguments) + ")"
         fast = [p for p in packings if p is not None]
@@ -251,7 +260,7 @@ class Marshal:
         for packing, offset in zip(packings, self.block.offsets, strict=True):
             layout_text += "x" * (offset - at) + packing.format
             at = offset + struct.calcsize("=" + packing.format)
-        lines = ["    t = _thread\n"]
+        lines = ["    _bare_t = _thread.state\n"]
         checks = [f"({p.check})" for p in packings if p.check]
         if packings:
             pack = names.bind(struct.Struct(layout_text).pack_into)
@@ -261,14 +270,19 @@ class Marshal:
                 lines.append(f"        return _careful({arguments})\n")
             lines += [
                 "    try:\n",
-                f"        {pack}(t.buffer, 0, {values})\n",
+                f"        {pack}(_bare_t.buffer, 0, {values})\n",
                 "    except (_struct_error, TypeError, OverflowError):\n",
                 f"        return _careful({arguments})\n",
             ]
-        if self.stores and any(p.format == "QQ" for p in packings):
-            lines.append(f"    _keep({arguments})\n")
-        lines.append(f"    site = _enter({self.wrapper}, t.address, t.slot_index)\n")
-        lines.append("    if site:\n        _fail(site)\n")
+        slices = [
+            name
+            for p, (name, _, _) in zip(packings, entry.parameters, strict=True)
+            if p.format == "QQ"
+        ]
+        if self.stores and slices:
+            lines.append(f"    _keep(({', '.join(slices)},))\n")
+        lines.append(f"    _bare_site = _enter({self.wrapper}, _bare_t.address, _bare_t.index)\n")
+        lines.append("    if _bare_site:\n        _fail(_bare_site)\n")
         lines.append(self._result_text(entry.result, names))
         return "".join(lines)
 
@@ -280,9 +294,9 @@ class Marshal:
         if packing is None:
             reader = names.bind(read)
             kind = names.bind(self.result)
-            return f"    return {reader}({kind}, t.allocation, {offset})\n"
+            return f"    return {reader}({kind}, _bare_t.allocation, {offset})\n"
         unpack = names.bind(struct.Struct("=" + packing.format).unpack_from)
-        value = f"{unpack}(t.buffer, {offset})[0]"
+        value = f"{unpack}(_bare_t.buffer, {offset})[0]"
         if isinstance(descriptor, type) and issubclass(descriptor, enum.Enum):
             value = f"{names.bind(descriptor)}({value})"
         return f"    return {value}\n"

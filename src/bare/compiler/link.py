@@ -16,6 +16,7 @@ Invariant: every address of the image is below 2 GiB (code model small).
 import struct
 from dataclasses import dataclass
 
+from bare.compiler.codegen import compile_object
 from bare.compiler.elf import (
     SHN_ABS,
     SHN_UNDEF,
@@ -37,6 +38,7 @@ from bare.compiler.elf import (
     write_executable,
 )
 from bare.compiler.relocate import GROUPS, Linkage, align_up
+from bare.compiler.runtime_ir import runtime_ir
 
 IMAGE_BASE = 0x200000
 PAGE = 0x1000
@@ -63,6 +65,11 @@ class Image:
     symbols: dict[str, int]  # Every defined symbol, linker symbols included.
     spans: dict[str, tuple[int, int]]  # Address range of text, rodata, data, bss.
     entry: int
+
+
+def build_image(ir: str, entry: str = PVH_SYMBOL) -> Image:
+    """Compile the IR of an image unit, with the C functions LLVM relies on, and link it."""
+    return link(compile_object(ir + "\n" + runtime_ir(), "image"), entry)
 
 
 def link(data: bytes, entry: str = PVH_SYMBOL, base: int = IMAGE_BASE) -> Image:

@@ -264,6 +264,12 @@ def test_numbers_defaults_and_keywords(program: Program) -> None:
         compiled()
 
 
+def test_parameters_may_have_any_name(program: Program) -> None:
+    entry = Entry("entry.add", [("t", u32, NONE), ("site", u32, 7)], u32)
+    unit = Unit(IR, {add: entry}, [], {"counter": Allocation.new(8)})
+    assert Program(unit).function(add)(t=1, site=2) == 3
+
+
 def test_arguments_out_of_range_trap(program: Program) -> None:
     with pytest.raises(Trap):
         program.function(add)(2**32, 0)

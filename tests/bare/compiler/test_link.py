@@ -9,8 +9,7 @@ import pytest
 
 from bare.compiler.codegen import compile_object
 from bare.compiler.elf import HEADER, PROGRAM_HEADER, LinkError
-from bare.compiler.link import IMAGE_BASE, PAGE, Image, link, memory_size
-from bare.compiler.runtime_ir import runtime_ir
+from bare.compiler.link import IMAGE_BASE, PAGE, Image, build_image, link, memory_size
 
 KERNEL = Path(__file__).parent / "data" / "kernel.ll"
 EXIT_STATUS = 41 << 1 | 1  # isa-debug-exit: the value written, shifted, or 1.
@@ -18,7 +17,7 @@ EXIT_STATUS = 41 << 1 | 1  # isa-debug-exit: the value written, shifted, or 1.
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    return link(compile_object(KERNEL.read_text() + runtime_ir(), "image"))
+    return build_image(KERNEL.read_text())
 
 
 def needs(tool: str) -> pytest.MarkDecorator:
