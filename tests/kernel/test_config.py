@@ -1,0 +1,92 @@
+"""The kernel command line."""
+
+from typing import Any
+
+import pytest
+from bare.testing import implementations
+
+from merlion.kernel.config import Config, PageSize, PanicAction, Simd
+
+impl = implementations("merlion.kernel.config")
+
+
+def parsed(text: bytes) -> Config:
+    config = Config()
+    config.parse(text)
+    return config
+
+
+def test_words_and_pairs(impl: Any) -> None:
+    config = parsed(b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k quiet load ")
+    assert config.pvm and config.quiet and config.load
+    assert config.page_size == PageSize.PAGES_4K
+    assert config.panic == PanicAction.EXIT
+    assert config.simd == Simd.AVX2
+    assert (config.cores, config.serve_port, config.context) == (3, 8080, 2048)
+    assert config.unknown_count == 0
+
+
+def test_defaults(impl: Any) -> None:
+    config = parsed(b"")
+    assert config.dhcp and config.network and not config.pvm
+    assert config.page_size == PageSize.LARGEST
+    assert config.simd == Simd.AVX512
+
+
+def test_unknown_words_are_kept(impl: Any) -> None:
+    config = parsed(b"pvmm pages=3k serve=0 serve=65536 cores= hello=1 pvm")
+    assert config.unknown_count == 6
+    words = [bytes(config.unknown_word(index)) for index in range(6)]
+    assert words == [b"pvmm", b"pages=3k", b"serve=0", b"serve=65536", b"cores=", b"hello=1"]
+    assert config.pvm
+
+
+def test_static_address(impl: Any) -> None:
+    config = parsed(b"ip=10.0.2.15/24,10.0.2.2")
+    assert not config.dhcp
+    assert config.address == 0x0A00020F
+    assert config.netmask == 0xFFFFFF00
+    assert config.gateway == 0x0A000202
+    assert parsed(b"ip=10.0.2.15/0").netmask == 0
+    assert parsed(b"ip=10.0.2.15/32").netmask == 0xFFFFFFFF
+
+
+@pytest.mark.parametrize("value", [b"1.2.3/8", b"1.2.3.4", b"1.2.3.4/33", b"1.2.3.4/8,x", b"/8"])
+def test_bad_addresses(impl: Any, value: bytes) -> None:
+    config = parsed(b"ip=" + value)
+    assert config.unknown_count == 1 and config.dhcp
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"0", 0),
+        (b"12", 12),
+        (b"0x1F", 31),
+        (b"4K", 4096),
+        (b"3g", 3 << 30),
+        (b"", None),
+        (b"k", None),
+        (b"0x", None),
+        (b"12x", None),
+        (b"9" * 30, None),
+    ],
+)
+def test_numbers(impl: Any, text: bytes, value: int | None) -> None:
+    assert impl.parse_number(text) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b"1.2.3.4", 0x01020304),
+        (b"255.255.255.255", 0xFFFFFFFF),
+        (b"256.0.0.1", None),
+        (b"1..2.3", None),
+        (b"1.2.3.4.5", None),
+        (b"1.2.3.", None),
+        (b"0001.2.3.4", None),
+    ],
+)
+def test_ipv4(impl: Any, text: bytes, value: int | None) -> None:
+    assert impl.parse_ipv4(text) == value
