@@ -3,8 +3,8 @@
 from typing import Any
 
 import pytest
-from bare.testing import implementations
 
+from bare.testing import implementations
 from merlion.kernel.config import Config, PageSize, PanicAction, Simd
 
 impl = implementations("merlion.kernel.config")
@@ -18,7 +18,9 @@ def parsed(text: bytes) -> Config:
 
 def test_words_and_pairs(impl: Any) -> None:
     config = parsed(b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k quiet load ")
-    assert config.pvm and config.quiet and config.load
+    assert config.pvm
+    assert config.quiet
+    assert config.load
     assert config.page_size == PageSize.PAGES_4K
     assert config.panic == PanicAction.EXIT
     assert config.simd == Simd.AVX2
@@ -28,7 +30,9 @@ def test_words_and_pairs(impl: Any) -> None:
 
 def test_defaults(impl: Any) -> None:
     config = parsed(b"")
-    assert config.dhcp and config.network and not config.pvm
+    assert config.dhcp
+    assert config.network
+    assert not config.pvm
     assert config.page_size == PageSize.LARGEST
     assert config.simd == Simd.AVX512
 
@@ -54,7 +58,8 @@ def test_static_address(impl: Any) -> None:
 @pytest.mark.parametrize("value", [b"1.2.3/8", b"1.2.3.4", b"1.2.3.4/33", b"1.2.3.4/8,x", b"/8"])
 def test_bad_addresses(impl: Any, value: bytes) -> None:
     config = parsed(b"ip=" + value)
-    assert config.unknown_count == 1 and config.dhcp
+    assert config.unknown_count == 1
+    assert config.dhcp
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from typing import Any
 from bare import static, u8
 from bare.testing import implementations
 from bare.text import Writer
-
 from merlion.kernel.line_editor import Event, LineEditor
 
 impl = implementations("merlion.kernel.line_editor")
@@ -55,7 +54,7 @@ class Session:
         self.terminal = Terminal()
         self.lines: list[bytes] = []
 
-    def type(self, keys: bytes) -> list[int]:
+    def type(self, keys: bytes) -> list[Event]:
         events = []
         for key in keys:
             event = self.editor.feed(key)

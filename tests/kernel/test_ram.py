@@ -3,7 +3,6 @@
 from typing import Any
 
 from bare.testing import implementations
-
 from merlion.kernel.boot.start_info import BootInfo
 from merlion.kernel.memory.ram import ANYWHERE, BELOW_4G, Ram
 

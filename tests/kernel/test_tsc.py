@@ -3,9 +3,9 @@
 from typing import Any
 
 import pytest
+
 from bare import cpu
 from bare.testing import implementations
-
 from merlion.kernel.clock import Clock
 
 impl = implementations("merlion.kernel.arch.x86_64.tsc")
