@@ -1,0 +1,4 @@
+"""Placeholder."""
+from bare import Struct, u8
+class EngineBackend(Struct):
+    x: u8
