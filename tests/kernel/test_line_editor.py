@@ -55,7 +55,7 @@ class Session:
         self.lines: list[bytes] = []
 
     def type(self, keys: bytes) -> list[Event]:
-        events = []
+        events: list[Event] = []
         for key in keys:
             event = self.editor.feed(key)
             if event == Event.LINE:
