@@ -88,7 +88,7 @@ bare_trap:
     ud2
 .size bare_trap, .-bare_trap
 
-.section .bss.bare_slots,\\22aw\\22,@nobits
+.section .bss.bare_slots,"aw",@nobits
 .p2align 6
 bare_slots:
     .zero {8 * SLOTS}

@@ -234,9 +234,9 @@ bcmp:
 
 
 def module_asm(text: str) -> str:
-    """`text` as `module asm` lines of LLVM IR."""
-    lines = (line.split("#", 1)[0].rstrip() for line in text.splitlines())
-    return "".join(f'module asm "{line}"\n' for line in lines if line)
+    """Assembler `text` as `module asm` lines of LLVM IR."""
+    escaped = text.replace("\\", "\\5C").replace('"', "\\22")
+    return "".join(f'module asm "{line}"\n' for line in escaped.splitlines() if line.strip())
 
 
 def runtime_ir() -> str:
