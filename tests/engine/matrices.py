@@ -2,9 +2,9 @@
 
 import gguf
 import numpy as np
-from bare import Arena, Slice, f32, static, u8
 from numpy.typing import NDArray
 
+from bare import Arena, Slice, f32, static, u8
 from merlion.engine.kernels.activations import Activations, quantise_row
 from merlion.engine.quant import Format
 from merlion.engine.repack import allocate, repack

@@ -1,8 +1,8 @@
 """Attention over the f16 cache against numpy, alone and in company."""
 
 import numpy as np
-from bare import f32
 
+from bare import f32
 from merlion.engine.kernels.attention import QueryTile, attend
 from merlion.engine.kv_cache import KvCache
 from tests.engine.matrices import Floats, arena, array_of, floats

@@ -2,12 +2,20 @@
 
 import numpy as np
 import pytest
-from bare import f32
 
+from bare import f32
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kernels.shapes import padded_rows
 from merlion.engine.quant import Format, is_quantised
-from tests.engine.matrices import FORMATS, Floats, arena, array_of, make_inputs, make_matrix, quantised
+from tests.engine.matrices import (
+    FORMATS,
+    Floats,
+    arena,
+    array_of,
+    make_inputs,
+    make_matrix,
+    quantised,
+)
 
 ROWS, COLUMNS, STRIDE = 24, 64, 32
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from bare import f32
 
+from bare import f32
 from merlion.engine.quant import Format, dequantise_row, find_format, row_bytes
 from merlion.engine.repack import unpacked_value
 from tests.engine.matrices import FORMATS, arena, array_of, encode, make_matrix, to_slice

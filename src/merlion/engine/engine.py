@@ -1,0 +1,126 @@
+"""A loaded model: tokenizer, weights, cache, and the team that runs them.
+
+`load` reads a whole GGUF file in memory, which must outlive the engine (the embedding table and
+the vocabulary are read in place), takes everything else from one arena, and allocates nothing
+afterwards. What is refused is refused by name: `LoadError` says what is wrong and with what.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from bare import Arena, Bytes, Slice, Struct, u8, u32, usize
+from merlion.engine.gguf import Gguf
+from merlion.engine.gguf_error import GGUF_MESSAGES
+from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
+from merlion.engine.kv_cache import kv_bytes, round_up
+from merlion.engine.limits import (
+    BATCH_ROWS_MAX,
+    LOGITS_ROWS_MIN,
+    SEQUENCE_COUNT_MAX,
+    THREAD_COUNT_MAX,
+)
+from merlion.engine.llama import workspace_bytes
+from merlion.engine.model import NoRoom, UnsupportedType
+from merlion.engine.team import Team
+from merlion.engine.tokenizer import Tokenizer
+from merlion.engine.vocab import VOCABULARY_MESSAGES
+
+
+class LoadStage(Enum):
+    """What was being read when loading failed."""
+
+    FILE = auto()
+    HYPERPARAMETERS = auto()
+    TOKENIZER = auto()
+    WEIGHTS = auto()
+    MEMORY = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadError:
+    """Why a model is refused: `message`, and the key, tensor or type it is about (or nothing)."""
+
+    stage: LoadStage
+    message: Bytes
+    subject: Bytes
+
+
+class EngineConfig(Struct):
+    """What to make room for. Values beyond the limits are lowered to them."""
+
+    context: u32 = 2048  # Positions of a sequence; at most what the model was trained for.
+    sequences: u32 = 4  # Sequences decoded together.
+    batch_rows: u32 = 128  # Tokens of one forward pass.
+    threads: u32 = 2
+
+
+class Engine(Struct):
+    """One model, ready to run after `load`."""
+
+    gguf: Gguf
+    hparams: Hyperparameters
+    tokenizer: Tokenizer
+    team: Team
+    context: u32
+    sequences: u32
+    batch_rows: u32
+    file_bytes: usize
+    weights_bytes: usize  # Repacked weights, tables, vocabulary.
+    kv_bytes: usize
+    workspace_bytes: usize
+
+    def load(self, data: Slice[u8], arena: Arena, config: EngineConfig) -> LoadError | None:
+        """Read a model. After an error the engine must not be used."""
+        before = arena.used
+        self.file_bytes = len(data)
+        gguf_error = self.gguf.parse(data, arena)
+        if gguf_error is not None:
+            return LoadError(LoadStage.FILE, GGUF_MESSAGES[gguf_error], self.gguf.error_name)
+        error = self.hparams.read(self.gguf)
+        if error is not None:
+            stage = LoadStage.HYPERPARAMETERS
+            return LoadError(stage, HPARAMS_MESSAGES[error], self.hparams.error_key)
+        refused = self.tokenizer.load(self.gguf, arena)
+        if refused is not None:
+            name = self.tokenizer.vocabulary.error_name
+            return LoadError(LoadStage.TOKENIZER, VOCABULARY_MESSAGES[refused], name)
+
+        self.context = min(max(config.context, 16), self.hparams.context_length)
+        self.sequences = min(max(config.sequences, 1), SEQUENCE_COUNT_MAX)
+        self.batch_rows = min(max(config.batch_rows, self.sequences), BATCH_ROWS_MAX)
+        threads = usize(min(max(config.threads, 1), THREAD_COUNT_MAX))
+        self.team.init(arena, threads)
+        model = self.team.llama.model
+        wrong = model.load(self.gguf, self.hparams, round_up(self.context), arena)
+        if isinstance(wrong, UnsupportedType):
+            return LoadError(LoadStage.WEIGHTS, b"no kernel for this tensor type", wrong.type)
+        if isinstance(wrong, NoRoom):
+            return LoadError(LoadStage.MEMORY, b"not enough memory for the weights", b"")
+        self.weights_bytes = arena.used - before
+        return self.make_room(arena, threads)
+
+    def make_room(self, arena: Arena, threads: usize) -> LoadError | None:
+        """The cache and the workspace."""
+        llama = self.team.llama
+        model = llama.model
+        layers = len(model.layers)
+        context = round_up(self.context)
+        heads = model.head_count_kv
+        size = model.head_size
+        wanted = max(self.sequences, LOGITS_ROWS_MIN)
+        cache = kv_bytes(layers, self.sequences, heads, size, context)
+        work = workspace_bytes(model, self.batch_rows, wanted, threads, context)
+        if cache + work > arena.remaining():
+            message = b"not enough memory for the cache: lower the context or the sequences"
+            return LoadError(LoadStage.MEMORY, message, b"")
+        before = arena.used
+        llama.cache.init(arena, layers, self.sequences, heads, size, context)
+        self.kv_bytes = arena.used - before
+        llama.work.init(arena, model, self.batch_rows, wanted, threads, context)
+        llama.batch.init(arena, self.batch_rows, wanted)
+        self.workspace_bytes = arena.used - before - self.kv_bytes
+        return None
+
+    def token_bytes(self) -> usize:
+        """Bytes of weights that decoding one token reads."""
+        return self.team.llama.model.weight_bytes

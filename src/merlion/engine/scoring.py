@@ -1,0 +1,69 @@
+"""Scores of given tokens: negative log-likelihoods and the likeliest alternatives."""
+
+from bare import Slice, f32, f64, u32, usize
+from merlion.engine.elementary import exp, log
+from merlion.engine.team import Team
+
+
+def score_tokens(team: Team, tokens: Slice[u32], sequence: u32, losses: Slice[f64]) -> None:
+    """losses[i] = -log P(tokens[i + 1] | tokens[: i + 1]); len(losses) = len(tokens) - 1.
+
+    Overwrites `sequence` of the cache. Rows are batched as far as logits have room.
+    """
+    assert len(losses) + 1 == len(tokens)
+    rows_max = min(len(team.llama.batch.wanted), len(team.llama.batch.tokens))
+    first: usize = 0
+    while first < len(losses):
+        last = min(first + rows_max, len(losses))
+        score_rows(team, tokens, sequence, first, last)
+        for i in range(first, last):
+            losses[i] = negative_log_likelihood(team.llama.logits(i - first), tokens[i + 1])
+        first = last
+
+
+def score_rows(team: Team, tokens: Slice[u32], sequence: u32, first: usize, last: usize) -> None:
+    """Logits after each of tokens [first, last), whose predecessors are in the cache."""
+    batch = team.llama.batch
+    batch.clear()
+    for position in range(first, last):
+        batch.add(tokens[position], sequence, u32(position), True)
+    team.run()
+
+
+def negative_log_likelihood(logits: Slice[f32], token: u32) -> f64:
+    """-log softmax(logits)[token]."""
+    peak = logits[0]
+    for value in logits:
+        peak = max(peak, value)
+    total: f64 = 0.0
+    for value in logits:
+        total += exp(f64(value) - f64(peak))
+    return log(total) - (f64(logits[token]) - f64(peak))
+
+
+def top_tokens(logits: Slice[f32], ids: Slice[u32], values: Slice[f32]) -> None:
+    """The likeliest len(ids) tokens, best first; of equals the lowest id first."""
+    assert len(ids) == len(values)
+    assert len(ids) <= len(logits)
+    count: usize = 0
+    for token in range(len(logits)):
+        value = logits[token]
+        if count < len(ids) or value > values[count - 1]:
+            if count < len(ids):
+                count += 1
+            at = count - 1
+            while at > 0 and values[at - 1] < value:
+                values[at] = values[at - 1]
+                ids[at] = ids[at - 1]
+                at -= 1
+            values[at] = value
+            ids[at] = u32(token)
+
+
+def argmax(logits: Slice[f32]) -> u32:
+    """The likeliest token; of equals the lowest id."""
+    best: usize = 0
+    for token in range(len(logits)):
+        if logits[token] > logits[best]:
+            best = token
+    return u32(best)
