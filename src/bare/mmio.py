@@ -63,22 +63,25 @@ class BitField:
     __slots__ = ("raw",)
     raw: int
 
-    if not TYPE_CHECKING:
-        _bits_: ClassVar[dict[str, Bits]] = {}
-        _storage_: ClassVar[IntType] = u32
+    _bits_: ClassVar[dict[str, Bits]] = {}
+    _storage_: ClassVar[Any] = u32
 
-        def __init_subclass__(cls, storage: IntType = u32) -> None:
-            cls._storage_ = storage
-            cls._bits_ = {}
-            taken = 0
-            for name, kind in _annotations(cls).items():
-                where = cls.__dict__[name]._replace(type=kind)
-                mask = ((1 << where.width) - 1) << where.low
-                if mask & taken or where.low + where.width > storage.bits:
-                    raise TypeError(f"{cls.__name__}.{name} overlaps another field or the end")
-                taken |= mask
-                cls._bits_[name] = where
-                setattr(cls, name, _bit_property(where))
+    def __init_subclass__(cls, storage: type[int] = u32) -> None:
+        """Place the fields; `storage` is the register's width."""
+        kind: Any = storage
+        cls._storage_ = kind
+        cls._bits_ = {}
+        taken = 0
+        for name, field_type in _annotations(cls).items():
+            where = cls.__dict__[name]._replace(type=field_type)
+            mask = ((1 << where.width) - 1) << where.low
+            if mask & taken or where.low + where.width > kind.bits:
+                raise TypeError(f"{cls.__name__}.{name} overlaps another field or the end")
+            taken |= mask
+            cls._bits_[name] = where
+            setattr(cls, name, _bit_property(where))
+
+    if not TYPE_CHECKING:
 
         def __init__(self, **fields: Any) -> None:
             raw = 0
@@ -96,7 +99,7 @@ class BitField:
     def from_raw(cls, value: int) -> Self:
         """Interpret a register value."""
         self = object.__new__(cls)
-        object.__setattr__(self, "raw", cls._storage_(value))  # type: ignore[attr-defined]
+        object.__setattr__(self, "raw", cls._storage_(value))
         return self
 
     def __setattr__(self, name: str, value: object) -> None:
