@@ -21,9 +21,20 @@ TOKEN_BYTES_MAX = 4_096  # Longest token text; the longest seen is 256 bytes.
 PIECE_BYTES_MAX = 65_536  # One pre-token (a run of letters, of spaces); bounds the merge heap.
 END_TOKENS_MAX = 16  # Tokens that end a generation.
 SPECIAL_TOKENS_MAX = 16_384  # Gemma 3 has 6,400. Bounds the sorting at load.
+DEFAULT_SYSTEM_BYTES_MAX = 4_096  # The system message in a chat template; the longest seen is 500.
 
 # Sampling (sampler.py, params.py, stop.py).
 PENALTY_WINDOW_MAX = 1_024  # Tokens that the penalties may look back on.
 LOGPROBS_MAX = 20  # The OpenAI API's own bound on top_logprobs.
 STOP_STRINGS_MAX = 4  # The OpenAI API's own bound.
 STOP_BYTES_MAX = 256  # One stop string.
+
+# Running (engine.py, scheduler.py).
+THREAD_COUNT_MAX = 256  # One private workspace each.
+SEQUENCE_COUNT_MAX = 64  # Sequences decoded together: each has its own part of the cache.
+REQUEST_COUNT_MAX = 1_024  # Requests waiting or running.
+BATCH_ROWS_MAX = 512  # Tokens of one forward pass; beyond, activations leave the L2 cache.
+LOGITS_ROWS_MIN = 16  # Rows of logits in one pass, for scoring given text.
+PREFILL_ROWS_SHARED = 64  # Prompt tokens in a pass that also decodes: bounds inter-token time.
+ANSWER_BYTES_A_TOKEN = 8  # Text room of a request: unread text beyond it pauses the request.
+ANSWER_BYTES_EXTRA = 32_768  # Room for the longest piece, all of it malformed.
