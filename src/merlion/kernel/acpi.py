@@ -1,8 +1,9 @@
 """ACPI: the few facts this machine needs, read from its tables (ACPI 6.5, chapter 5).
 
-Not an interpreter. The tables are static data, except the DSDT, which is a program; the four things
-we want of it stand in it as byte patterns that every compiler of it emits alike: the `_S5_` package,
-virtio-mmio devices (`LNRO0005` with a Memory32Fixed resource), a PCI Express root (`PNP0A08`).
+Not an interpreter. The tables are static data, except the DSDT, which is a program; the three
+things we want of it stand in it as byte patterns that every compiler of it emits alike: the `_S5_`
+package, virtio-mmio devices (`LNRO0005` with a Memory32Fixed resource), a PCI Express root
+(`PNP0A08`).
 
 The pointer to the tables comes from PVH's start_info. Where it is 0 the BIOS area is searched, in
 steps of 16 and with the checksum: QEMU's firmware also has the signature as a plain string there.
@@ -134,7 +135,7 @@ class Place(Struct):
         """Read the structure at `at`; spaces other than memory and ports are left out."""
         space = read_u8(table, at)
         self.address = 0
-        if space == SPACE_MEMORY or space == SPACE_PORT:
+        if space in (SPACE_MEMORY, SPACE_PORT):
             self.address = read_u64(table, at + GENERIC_ADDRESS)
         self.is_port = space == SPACE_PORT
 

@@ -1,7 +1,6 @@
 """The disk: one type for every driver, and how the machine's first one is found."""
 
 from bare import Arena, Slice, u8
-
 from merlion.kernel.drivers.errors import DISK_ERROR_TEXT, DiskError
 from merlion.kernel.drivers.ramdisk import RamDisk
 from merlion.kernel.drivers.virtio.blk import VirtioBlk

@@ -10,7 +10,6 @@ bus is looked for only where something says that it exists:
 """
 
 from bare import Bytes, Struct, u64
-
 from merlion.kernel.acpi import Acpi
 from merlion.kernel.drivers.virtio.discover import VirtioDevices
 from merlion.kernel.memory.paging import map_device

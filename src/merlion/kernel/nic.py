@@ -1,7 +1,6 @@
 """The network device: one type for every driver, and how the machine's first one is found."""
 
 from bare import Arena
-
 from merlion.kernel.drivers.errors import NIC_ERROR_TEXT, NicError
 from merlion.kernel.drivers.virtio.net import VirtioNet
 from merlion.kernel.drivers.virtio.registers import DeviceKind

@@ -10,7 +10,6 @@ from bare import u8, u16
 from bare.cpu import inw, outb, outw, pause
 from bare.mmio import ReadWrite, Registers, at
 from bare.unsafe import registers_at
-
 from merlion.kernel.acpi import Acpi, Place
 from merlion.kernel.hardware import hardware
 

@@ -10,7 +10,6 @@ of a bus, and about 20 accesses for each function found.
 """
 
 from bare import Array, Struct, array, u8, u16, u32, u64, wrap
-
 from merlion.kernel.pci.config import ConfigSpace
 from merlion.kernel.pci.registers import (
     BAR_0,
@@ -191,7 +190,8 @@ class PciBus(Struct):
         buses = self.config.read_u32(bridge, BRIDGE_BUSES)
         secondary: u16 = buses >> 8 & 0xFF
         if secondary != 0:
-            self.last_bus = max(self.last_bus, secondary)
+            subordinate: u16 = buses >> 16 & 0xFF
+            self.last_bus = max(self.last_bus, secondary, subordinate)
             self.enter(secondary, bridge, False)
             return
         if self.last_bus + 1 >= BUSES_MAX:
@@ -271,7 +271,7 @@ class PciBus(Struct):
         return start
 
     def enable(self, device: PciDevice) -> None:
-        """Let a function answer at its BARs and access memory. It keeps its interrupts to itself."""
+        """Let a function answer at its BARs and access memory. It must not interrupt."""
         command = self.config.read_u32(device.address, COMMAND) & 0xFFFF
         command |= COMMAND_MEMORY | COMMAND_BUS_MASTER | COMMAND_NO_INTERRUPT
         self.config.set_command(device.address, u16(command))

@@ -11,7 +11,6 @@ from bare import Struct, u8, u16, u32, u64
 from bare.cpu import inl, outl
 from bare.mmio import ReadWrite, Registers, at
 from bare.unsafe import registers_at
-
 from merlion.kernel.pci.registers import (
     CAPABILITIES,
     COMMAND,

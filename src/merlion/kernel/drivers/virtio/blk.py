@@ -16,7 +16,6 @@ must be started again (`start`, which allocates nothing the second time).
 from bare import Arena, Slice, Struct, u8, u16, u32, u64, usize
 from bare.cpu import pause
 from bare.unsafe import address_of
-
 from merlion.kernel.clock import now_ns
 from merlion.kernel.drivers.errors import DiskError
 from merlion.kernel.drivers.virtio.queue import Queue, RingError
@@ -95,7 +94,6 @@ class VirtioBlk(Struct):
     slot_descriptors: u16
     depth: u16  # Requests that fit the ring.
     request_bytes: u32
-    timeout_ns: u64 = REQUEST_TIMEOUT_NS
     started: bool
 
     # The transfer under way.
@@ -106,6 +104,8 @@ class VirtioBlk(Struct):
     error: DiskError | None
     progress_ns: u64  # When something last completed.
     idle_polls: u64
+
+    timeout_ns: u64 = REQUEST_TIMEOUT_NS
 
     def init(self, transport: Transport, memory: Arena) -> DiskError | None:
         """Start the device. On an error it has been given up."""

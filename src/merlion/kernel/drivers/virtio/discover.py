@@ -1,13 +1,12 @@
 """Where the machine's virtio devices are: PCI functions, and MMIO slots.
 
 Looking at an MMIO slot costs three exits, so slots are not tried at random. In order of trust:
-the kernel command line (`virtio_mmio.device=4K@0xd0000000:5`, Firecracker and microvm without ACPI),
-the ACPI namespace (devices `LNRO0005`), and only where a machine has neither but is known to have
-slots, all of microvm's.
+the kernel command line (`virtio_mmio.device=4K@0xd0000000:5`, Firecracker and microvm without
+ACPI), the ACPI namespace (devices `LNRO0005`), and only where a machine has neither but is known
+to have slots, all of microvm's.
 """
 
 from bare import Array, Bytes, Struct, array, u32, u64, usize
-
 from merlion.kernel.drivers.virtio.mmio import VirtioMmio
 from merlion.kernel.drivers.virtio.pci import VirtioPci, device_kind
 from merlion.kernel.drivers.virtio.transport import Transport

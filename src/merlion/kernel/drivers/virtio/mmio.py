@@ -9,7 +9,6 @@ Every access is an exit from a virtual machine (7 k to 80 k cycles): none is mad
 
 from bare import Struct, u8, u16, u32, u64
 from bare.unsafe import address_of, registers_at
-
 from merlion.kernel.drivers.virtio.queue import Queue
 from merlion.kernel.drivers.virtio.registers import (
     MMIO_CONFIG,

@@ -11,7 +11,6 @@ for it, which it does when it has run dry.
 
 from bare import Arena, Array, Bytes, Slice, Struct, array, u8, u16, u32, u64, usize
 from bare.unsafe import address_of
-
 from merlion.kernel.clock import now_ns
 from merlion.kernel.drivers.errors import NicError
 from merlion.kernel.drivers.virtio.queue import Queue, RingError
@@ -83,12 +82,13 @@ class VirtioNet(Struct):
     has_status: bool
     unflushed: bool  # Something was offered since the last doorbell.
     full_since_ns: u64  # 0 while the transmit ring has room.
-    timeout_ns: u64 = TRANSMIT_TIMEOUT_NS
     fault: NicError | None  # Set once the device has been given up.
 
     received_frames: u64
     transmitted_frames: u64
     dropped_frames: u64  # Received but longer than the caller's frame, or malformed.
+
+    timeout_ns: u64 = TRANSMIT_TIMEOUT_NS
 
     def init(self, transport: Transport, memory: Arena) -> NicError | None:
         """Start the device and hand it every receive buffer."""
@@ -207,6 +207,8 @@ class VirtioNet(Struct):
         if parts > 1:
             length = self.receive_rest(frame, length, parts)
             fits = length != 0
+            if self.fault is not None:
+                return 0
         if queue.publish():
             self.notify(NET_RECEIVE_QUEUE)
         if not fits or length == 0:

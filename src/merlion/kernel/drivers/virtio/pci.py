@@ -7,7 +7,6 @@ makes the device unusable, and is refused rather than followed.
 
 from bare import Array, Struct, array, u8, u16, u32, u64
 from bare.unsafe import address_of, registers_at
-
 from merlion.kernel.drivers.virtio.queue import Queue
 from merlion.kernel.drivers.virtio.registers import (
     CAPABILITY_BAR,

@@ -19,7 +19,6 @@ from bare import Arena, Slice, Struct, u8, u16, u32, u64, usize, wrap
 from bare.atomic import Atomic
 from bare.cpu import fence
 from bare.unsafe import address_of, slice_at
-
 from merlion.kernel.drivers.virtio.registers import (
     AVAIL_NO_INTERRUPT,
     USED_NO_NOTIFY,
@@ -97,7 +96,8 @@ class Queue(Struct):
 
     def init(self, memory: Arena, index: u16, size: u16) -> None:
         """Lay the rings out in memory of their own."""
-        assert size > 0 and size & (size - 1) == 0, "a split ring has a power of two of entries"
+        assert size > 0, "a queue without entries"
+        assert size & (size - 1) == 0, "a split ring has a power of two of entries"
         self.index = index
         self.size = size
         self.storage = memory.slice(u8, ring_bytes(size))

@@ -8,7 +8,6 @@ from enum import Enum, auto
 
 from bare import Arena, u8, u16, u32, u64
 from bare.cpu import pause
-
 from merlion.kernel.clock import now_ns
 from merlion.kernel.drivers.virtio.mmio import VirtioMmio
 from merlion.kernel.drivers.virtio.pci import VirtioPci
