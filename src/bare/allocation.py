@@ -78,7 +78,8 @@ class Allocation:
 
     def __del__(self) -> None:
         """Forget the address, which may now be used again."""
-        if self.owner is not None:
+        reference = _live.get(self.address)
+        if reference is not None and reference() is None:  # Not another view of the same buffer.
             _live.pop(self.address, None)
 
 

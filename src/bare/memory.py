@@ -25,6 +25,7 @@ from bare.ints import u8
 from bare.structs import Struct, Wire, array
 from bare.trap import trap
 
+FILL_ELEMENTS = 1 << 16  # Set at a time.
 SLICE_ALIGN = 64  # Static, stack and arena slices start on a cache line.
 
 
@@ -124,7 +125,10 @@ class View[T]:
         if self._items_ is not None and self._length_ > 1:
             self[0] = value
             view = self._raw()
-            view[:] = bytes(view[: self._codec_.size]) * self._length_
+            block = bytes(view[: self._codec_.size]) * min(self._length_, FILL_ELEMENTS)
+            for start in range(0, len(view), len(block)):
+                part = view[start : start + len(block)]
+                part[:] = block[: len(part)]
             return
         for index in range(self._length_):
             self._codec_.write(self._allocation_, self._offset_ + index * self._codec_.size, value)

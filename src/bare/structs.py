@@ -67,6 +67,8 @@ class StructMeta(type):
         mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **keywords: Any
     ) -> Any:
         """Take the defaults out of the class body; keep instances free of a `__dict__`."""
+        if "_origin_" not in namespace and any(getattr(base, "_names_", ()) for base in bases):
+            raise TypeError(f"{name}: a Struct has no base but Struct; make the other a field")
         annotations = _annotated_names(namespace)
         defaults = {key: namespace.pop(key) for key in annotations if key in namespace}
         namespace.setdefault("__slots__", ())

@@ -65,9 +65,9 @@ def trap(reason: str) -> NoReturn:
     raise Trap(reason, frame.f_code.co_filename, frame.f_lineno, column)
 
 
-def panic(message: bytes) -> NoReturn:
+def panic(message: Bytes) -> NoReturn:
     """Stop with `message`."""
-    trap(message.decode("utf-8", "replace"))
+    trap(bytes(message).decode("utf-8", "replace"))
 
 
 def trap_site(index: int) -> TrapSite:

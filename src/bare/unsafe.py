@@ -1,7 +1,7 @@
 """What the rest of the language cannot do: addresses, registers at an address, assembly.
 
-Importable only by the modules on the list in tests/tidy: boot, page tables, drivers' DMA, the arena
-and the hosted glue. Addresses are virtual; the kernel maps them one to one to physical ones.
+For boot, page tables, drivers' DMA, the arena and the hosted glue; nothing else may import it.
+Addresses are virtual; the kernel maps them one to one to physical ones.
 """
 
 import ctypes

@@ -168,6 +168,13 @@ def test_misspelt_names_are_refused() -> None:
         Left.zeroed(1, value=2)
 
 
+def test_structs_do_not_inherit_fields() -> None:
+    with pytest.raises(TypeError, match="make the other a field"):
+
+        class _More(Left):
+            extra: u8
+
+
 def test_references_keep_identity() -> None:
     first, second = Outer.zeroed(), Outer.zeroed()
     second.next = first
