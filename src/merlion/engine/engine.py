@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bare import Arena, Bytes, Slice, Struct, u8, u32, usize
+from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES, ChatTemplate
 from merlion.engine.gguf import Gguf
 from merlion.engine.gguf_error import GGUF_MESSAGES
 from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
 from merlion.engine.kv_cache import kv_bytes, round_up
 from merlion.engine.limits import (
+    ANSWER_BYTES_A_TOKEN,
     BATCH_ROWS_MAX,
+    CHAT_TEXT_BYTES_MAX,
     LOGITS_ROWS_MIN,
     SEQUENCE_COUNT_MAX,
     THREAD_COUNT_MAX,
@@ -60,6 +63,8 @@ class Engine(Struct):
     gguf: Gguf
     hparams: Hyperparameters
     tokenizer: Tokenizer
+    chat_template: ChatTemplate
+    chat_refused: Bytes  # Why the model cannot chat; empty when it can.
     team: Team
     context: u32
     sequences: u32
@@ -84,6 +89,12 @@ class Engine(Struct):
         if refused is not None:
             name = self.tokenizer.vocabulary.error_name
             return LoadError(LoadStage.TOKENIZER, VOCABULARY_MESSAGES[refused], name)
+
+        self.chat_refused = b""
+        text_max = min(usize(config.context) * ANSWER_BYTES_A_TOKEN, CHAT_TEXT_BYTES_MAX)
+        no_chat = self.chat_template.load(self.gguf, self.tokenizer, arena, text_max)
+        if no_chat is not None:
+            self.chat_refused = CHAT_TEMPLATE_MESSAGES[no_chat]
 
         self.context = min(max(config.context, 16), self.hparams.context_length)
         self.sequences = min(max(config.sequences, 1), SEQUENCE_COUNT_MAX)

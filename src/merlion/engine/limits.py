@@ -37,4 +37,5 @@ BATCH_ROWS_MAX = 512  # Tokens of one forward pass; beyond, activations leave th
 LOGITS_ROWS_MIN = 16  # Rows of logits in one pass, for scoring given text.
 PREFILL_ROWS_SHARED = 64  # Prompt tokens in a pass that also decodes: bounds inter-token time.
 ANSWER_BYTES_A_TOKEN = 8  # Text room of a request: unread text beyond it pauses the request.
+CHAT_TEXT_BYTES_MAX = 1 << 20  # One chat message; longer ones are refused.
 ANSWER_BYTES_EXTRA = 32_768  # Room for the longest piece, all of it malformed.

@@ -22,7 +22,7 @@ from merlion.engine.limits import (
     REQUEST_COUNT_MAX,
 )
 from merlion.engine.params import GenerateParams
-from merlion.engine.sampler import SamplerScratch, SamplerState, sample
+from merlion.engine.sampler import SamplerScratch, SamplerState, sample, suppress
 
 NO_SEQUENCE = 0xFFFF_FFFF
 
@@ -205,9 +205,10 @@ class Scheduler(Struct):
         """The QUEUED request that was submitted first."""
         found: Request | None = None
         for request in self.requests:
-            if request.state == SlotState.QUEUED:
-                if found is None or request.order < found.order:
-                    found = request
+            if request.state != SlotState.QUEUED:
+                continue
+            if found is None or request.order < found.order:
+                found = request
         return found
 
     def add_decoding(self, engine: Engine) -> None:
@@ -261,6 +262,9 @@ class Scheduler(Struct):
                 return
             request.state = SlotState.DECODE
         logits = engine.team.llama.logits(request.wanted)
+        vocabulary = engine.tokenizer.vocabulary
+        if request.params.ignore_eos:
+            suppress(logits, vocabulary.end_tokens[: vocabulary.end_count])
         token = sample(logits, request.params, request.sampler, self.scratch)
         if request.token_count == request.prompt_count:
             request.first_token_ns = now_ns

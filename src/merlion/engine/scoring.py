@@ -58,12 +58,3 @@ def top_tokens(logits: Slice[f32], ids: Slice[u32], values: Slice[f32]) -> None:
                 at -= 1
             values[at] = value
             ids[at] = u32(token)
-
-
-def argmax(logits: Slice[f32]) -> u32:
-    """The likeliest token; of equals the lowest id."""
-    best: usize = 0
-    for token in range(len(logits)):
-        if logits[token] > logits[best]:
-            best = token
-    return u32(best)
