@@ -5,7 +5,7 @@ class that read and write those bytes, so one object can be handed to compiled c
 model without marshalling. A field whose type is a Struct is inline; reading it gives a reference
 to the part, the same object every time.
 
-Fields are laid out when first needed, because an annotation may name a class defined later.
+A class that names one defined later is laid out at its first use.
 """
 
 import contextlib
@@ -351,8 +351,7 @@ class Struct(metaclass=StructMeta):
                 value = error
             # Pointers may go round in circles: name their targets only.
             pointer = isinstance(value, Struct) and not is_struct(cls._fields_[name].type)
-            shown = f"<{type(value).__name__}>" if pointer else repr(value)
-            parts.append(f"{name}={shown}")
+            parts.append(f"{name}=<{type(value).__name__}>" if pointer else f"{name}={value!r}")
         return f"{cls.__name__}({', '.join(parts)})"
 
 
