@@ -12,8 +12,9 @@ from merlion.kernel.disk import DiskError, find_disk, use_memory_as_disk
 from merlion.kernel.drivers.ramdisk import RamDisk
 from merlion.kernel.drivers.virtio.blk import VirtioBlk
 from merlion.kernel.drivers.virtio.discover import parse_number
+from merlion.kernel.drivers.virtio.net import VirtioNet
 from merlion.kernel.hardware import hardware
-from merlion.kernel.nic import NicError, VirtioNet, find_nic
+from merlion.kernel.nic import NicError, find_nic
 
 
 def arena() -> Arena:

@@ -137,9 +137,11 @@ def test_full_transmit_ring_and_a_device_that_never_sends(machine: Machine) -> N
     model.silent = True
     for i in range(SIZE):
         assert nic.transmit(frame_of(60, i))
+    assert not nic.has_room()
     assert not nic.transmit(frame_of(60))
     assert nic.fault is None
     model.run(1)  # It only was slow.
+    assert nic.has_room()
     assert len(model.sent) == SIZE
     for i in range(SIZE):
         assert nic.transmit(frame_of(60, i))

@@ -246,17 +246,22 @@ class VirtioNet(Struct):
         """Return a receive buffer."""
         return self.receive_buffers[index * BUFFER_BYTES : (index + 1) * BUFFER_BYTES]
 
-    def transmit(self, frame: Bytes) -> bool:
-        """Queue a frame. False when it is too long, or the ring is full (then try again later).
-
-        It leaves at the next `flush` or `receive`.
-        """
-        if self.fault is not None or len(frame) > FRAME_BYTES_MAX:
+    def has_room(self) -> bool:
+        """Say whether `transmit` would take a frame now."""
+        if self.fault is not None:
             return False
         if self.free_count == 0:
             self.reclaim()
         if self.free_count == 0:
             self.note_full()
+        return self.free_count != 0
+
+    def transmit(self, frame: Bytes) -> bool:
+        """Queue a frame. False when it is too long, or the ring is full (then try again later).
+
+        It leaves at the next `flush` or `receive`.
+        """
+        if len(frame) > FRAME_BYTES_MAX or not self.has_room():
             return False
         self.free_count -= 1
         index = self.free[self.free_count]
