@@ -175,5 +175,3 @@ class BodyDecoder(Struct):
             return HttpError.BAD_REQUEST
         self.state = BodyState.TRAILER
         return None
-
-

@@ -143,7 +143,7 @@ class Generation(Struct):
         self, backend: Backend, outbox: Outbox, scratch: Slice[u8], metrics: Metrics, now_ns: u64
     ) -> None:
         """Everything after the text; frees the slot."""
-        usage = Usage()
+        usage = Usage.zeroed()
         self.fill_usage(usage, backend)
         finish = backend.finish(self.slot)
         reason = finish_name(finish)
@@ -212,7 +212,7 @@ class Generation(Struct):
     def abandon(self, backend: Backend, metrics: Metrics, now_ns: u64) -> None:
         """The client is gone, or the backend gave up: free the slot now."""
         backend.cancel(self.slot)
-        usage = Usage()
+        usage = Usage.zeroed()
         self.fill_usage(usage, backend)
         self.count_finish(metrics, usage, Finish.CANCELLED, now_ns)
         backend.release(self.slot)

@@ -12,7 +12,7 @@ with and `begin_request` moves the rest (pipelined requests) to the front.
 
 from enum import IntEnum
 
-from bare import Bytes, Slice, Struct, u8, u32, u64, usize
+from bare import Bytes, Slice, Struct, u8, u64, usize
 from merlion.serve.body import BodyDecoder
 from merlion.serve.completion import Generation
 from merlion.serve.http import Head
@@ -80,8 +80,13 @@ class Connection(Struct):
         self.body_end = 0
         self.enter(Phase.HEAD, now_ns)
 
-    def take(self, data: Bytes) -> usize:
-        """Copy in as much of `data` as there is room for."""
+    def take(self, data: Bytes, now_ns: u64) -> usize:
+        """Copy in as much of `data` as there is room for. What comes after the end is dropped."""
+        if self.phase == Phase.CLOSING:
+            return len(data)
+        self.input_ns = now_ns
+        if self.phase == Phase.HEAD and self.raw_start == self.raw_end:
+            self.since_ns = now_ns  # The first byte of a request.
         if self.raw_start == self.raw_end:
             self.raw_start = self.body_end
             self.raw_end = self.body_end

@@ -56,6 +56,9 @@ def _field(name: str, kind: Kind, field: FieldId, must: str) -> Field:
     return Field(name.encode(), kind, field, f"{name} {must}.".encode())
 
 
+AT_LEAST_ONE = "must be an integer of at least 1"
+NOT_SUPPORTED = "is not supported: leave it out"
+
 FIELDS = (
     _field("temperature", Kind.NUMBER, FieldId.TEMPERATURE, "must be a number"),
     _field("top_p", Kind.NUMBER, FieldId.TOP_P, "must be a number"),
@@ -73,9 +76,12 @@ FIELDS = (
     _field(
         "repeat_last_n", Kind.INTEGER, FieldId.REPEAT_LAST_N, "must be an integer from 0 to 1024"
     ),
-    _field("max_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, "must be an integer of at least 1"),
+    _field("max_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, AT_LEAST_ONE),
     _field(
-        "max_completion_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, "must be an integer of at least 1"
+        "max_completion_tokens",
+        Kind.INTEGER,
+        FieldId.MAX_TOKENS,
+        "must be an integer of at least 1",
     ),
     _field("seed", Kind.INTEGER, FieldId.SEED, "must be an integer of at most 63 bits"),
     _field("stream", Kind.FLAG, FieldId.STREAM, "must be true or false"),
@@ -88,11 +94,11 @@ FIELDS = (
     _field("n", Kind.ONE, FieldId.NONE, "must be 1: one choice is given for a request"),
     _field("best_of", Kind.ONE, FieldId.NONE, "must be 1: one choice is given for a request"),
     _field("logprobs", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out or send false"),
-    _field("top_logprobs", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
-    _field("logit_bias", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
-    _field("functions", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
-    _field("grammar", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
-    _field("json_schema", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
+    _field("top_logprobs", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
+    _field("logit_bias", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
+    _field("functions", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
+    _field("grammar", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
+    _field("json_schema", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
     _field("echo", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out or send false"),
-    _field("suffix", Kind.EMPTY, FieldId.NONE, "is not supported: leave it out"),
+    _field("suffix", Kind.EMPTY, FieldId.NONE, NOT_SUPPORTED),
 )

@@ -51,7 +51,7 @@ def _token_table() -> bytes:
     """Mark the bytes of a token (RFC 9110, section 5.6.2)."""
     allowed = b"!#$%&'*+-.^_`|~0123456789"
     return bytes(
-        1 if byte in allowed or chr(byte).isalpha() and byte < 128 else 0 for byte in range(256)
+        1 if byte in allowed or (chr(byte).isalpha() and byte < 128) else 0 for byte in range(256)
     )
 
 
@@ -170,7 +170,7 @@ class Head(Struct):
         """Read the whole head in `data`, its final empty line included."""
         self.assign(Head.zeroed())
         line_end = data.find(b"\r\n")
-        assert line_end >= 0 and len(data) >= 4, "find_head found the end of this head"
+        assert line_end >= 0, "find_head found the end of this head"
         at = usize(line_end)
         error = self.parse_request_line(data[:at])
         if error is not None:
@@ -239,7 +239,7 @@ class Head(Struct):
             return HttpError.BAD_REQUEST
         value = trim(line[usize(colon) + 1 :])
         for byte in value:
-            if byte < 0x20 and byte != 0x09 or byte == 0x7F:
+            if (byte < 0x20 and byte != 0x09) or byte == 0x7F:
                 return HttpError.BAD_REQUEST
         return self.apply(line[: usize(colon)], value)
 
@@ -254,10 +254,7 @@ class Head(Struct):
         elif same_name(name, b"host"):
             self.host_count += 1
         elif same_name(name, b"connection"):
-            if has_item(value, b"close"):
-                self.keep_alive = False
-            elif self.minor == 0 and has_item(value, b"keep-alive"):
-                self.keep_alive = True
+            self.apply_connection(value)
         elif same_name(name, b"expect"):
             if not same_name(value, b"100-continue"):
                 return HttpError.EXPECTATION_FAILED
@@ -267,6 +264,13 @@ class Head(Struct):
         elif same_name(name, b"x-api-key"):
             self.api_key = value
         return None
+
+    def apply_connection(self, value: Bytes) -> None:
+        """`close` or, in HTTP/1.0, `keep-alive`; other options (upgrade, te) are not for us."""
+        if has_item(value, b"close"):
+            self.keep_alive = False
+        elif self.minor == 0 and has_item(value, b"keep-alive"):
+            self.keep_alive = True
 
     def apply_length(self, value: Bytes) -> HttpError | None:
         """Digits only, once: a repeated or signed length is how requests are smuggled."""
@@ -287,7 +291,7 @@ class Head(Struct):
         """The rules that need the whole head."""
         if self.chunked and (self.has_length or self.minor == 0):
             return HttpError.BAD_REQUEST
-        if self.host_count > 1 or self.host_count == 0 and self.minor == 1:
+        if self.host_count > 1 or (self.host_count == 0 and self.minor == 1):
             return HttpError.BAD_REQUEST
         return None
 

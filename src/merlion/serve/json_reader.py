@@ -221,7 +221,7 @@ class JsonReader(Struct):
         if self.data[self.at] == 0x2D:
             self.at += 1
         leading = self.at
-        if self.digits() == 0 or self.data[leading] == 0x30 and self.at > leading + 1:
+        if self.digits() == 0 or (self.data[leading] == 0x30 and self.at > leading + 1):
             return False
         if self.at < len(self.data) and self.data[self.at] == 0x2E:
             self.at += 1
@@ -264,7 +264,7 @@ def escape_length(data: Bytes, at: usize) -> usize:
     if data[at + 1] != 0x75:
         return 2 if data[at + 1] in b'"\\/bfnrt' else 0
     unit = read_hex4(data, at + 2)
-    if unit > 0xFFFF or unit >= 0xDC00 and unit <= 0xDFFF:
+    if unit > 0xFFFF or (unit >= 0xDC00 and unit <= 0xDFFF):
         return 0
     if unit < 0xD800 or unit > 0xDFFF:
         return 6

@@ -180,18 +180,14 @@ def write_counters(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
         metrics.tokens_predicted, metrics.predicted_ns // MS, 1_000_000,
     )  # fmt: skip
     gauge = b"gauge"
-    integer(
-        out, b"llamacpp:requests_processing", gauge, b"Requests processing.", gauges.running
-    )
+    integer(out, b"llamacpp:requests_processing", gauge, b"Requests processing.", gauges.running)
     integer(out, b"llamacpp:requests_deferred", gauge, b"Requests deferred.", gauges.waiting)
 
 
 def write_metrics(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
     """The whole document."""
     write_counters(out, metrics, gauges)
-    integer(
-        out, b"vllm:num_requests_running", b"gauge", b"Requests in a batch.", gauges.running
-    )
+    integer(out, b"vllm:num_requests_running", b"gauge", b"Requests in a batch.", gauges.running)
     integer(out, b"vllm:num_requests_waiting", b"gauge", b"Requests waiting.", gauges.waiting)
     ratio(
         out, b"vllm:kv_cache_usage_perc", b"KV-cache usage. 1 means 100 percent usage.",
@@ -223,6 +219,4 @@ def write_metrics(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
         out, b"merlion:http_errors_total", b"counter",
         b"HTTP requests answered with 4xx or 5xx.", metrics.http_errors,
     )  # fmt: skip
-    integer(
-        out, b"merlion:connections", b"gauge", b"Open connections.", gauges.connections
-    )
+    integer(out, b"merlion:connections", b"gauge", b"Open connections.", gauges.connections)

@@ -42,7 +42,7 @@ class GenerateRequest(Struct):
     def parse(self, body: Slice[u8], chat: bool) -> ApiError | None:
         """Read every field of `body`."""
         self.clear(chat)
-        reader = JsonReader(data=body)
+        reader = JsonReader.zeroed(data=body)
         if reader.next() != Token.OBJECT:
             return bad_json()
         while True:
@@ -88,9 +88,7 @@ class GenerateRequest(Struct):
             return None if reader.leave(first) else bad_json()
         for known in FIELDS:
             if key == known.name:
-                return self.apply(
-                    reader, first, known.field, known.kind, known.name, known.message
-                )
+                return self.apply(reader, first, known.field, known.kind, known.name, known.message)
         return None if reader.leave(first) else bad_json()
 
     def apply(

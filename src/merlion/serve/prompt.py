@@ -29,7 +29,8 @@ class Message(Struct):
 def prompt_error(error: PromptError, backend: Backend, param: Bytes) -> ApiError:
     """What the backend's refusal means to the client."""
     if error == PromptError.TOO_LONG:
-        return too_long(backend.prompt_token_count(), backend.context_tokens())
+        count = max(backend.prompt_token_count(), backend.context_tokens())
+        return too_long(count, backend.context_tokens())
     if error == PromptError.BAD_TOKEN:
         return invalid(param, b"The prompt holds a token id outside the vocabulary.")
     if error == PromptError.BAD_TEXT:
@@ -39,8 +40,8 @@ def prompt_error(error: PromptError, backend: Backend, param: Bytes) -> ApiError
 
 def read_messages(backend: Backend, body: Slice[u8], at: usize) -> ApiError | None:
     """Render the `messages` that start at `at` into the backend's prompt."""
-    reader = JsonReader(data=body, at=at)
-    message = Message()
+    reader = JsonReader.zeroed(data=body, at=at)
+    message = Message.zeroed()
     if reader.next() != Token.ARRAY:
         return invalid(b"messages", MESSAGES_MESSAGE)
     count = 0
@@ -90,7 +91,7 @@ def read_message(reader: JsonReader, message: Message) -> ApiError | None:
 
 
 def set_role(message: Message, role: Bytes) -> ApiError | None:
-    """`developer` is what newer clients call `system`; `function` is what older ones call `tool`."""
+    """Newer clients say `developer` for `system`, older ones `function` for `tool`."""
     if role == b"developer":
         message.role = b"system"
     elif role == b"function":
@@ -156,7 +157,7 @@ def read_part(reader: JsonReader) -> Bytes | ApiError:
 
 def read_prompt(backend: Backend, body: Slice[u8], at: usize) -> ApiError | None:
     """Read the `prompt` of /v1/completions: text, a list of one text, or a list of token ids."""
-    reader = JsonReader(data=body, at=at)
+    reader = JsonReader.zeroed(data=body, at=at)
     backend.prompt_clear()
     first = reader.next()
     if first == Token.STRING:
@@ -179,7 +180,9 @@ def read_prompt(backend: Backend, body: Slice[u8], at: usize) -> ApiError | None
 
 def read_text(backend: Backend, reader: JsonReader) -> ApiError | None:
     """A prompt that is text; special tokens are recognised, as in a raw completion they must be."""
-    refused = backend.prompt_text(reader.text(), True)
+    refused = backend.prompt_begin()
+    if refused is None:
+        refused = backend.prompt_text(reader.text(), True)
     return None if refused is None else prompt_error(refused, backend, b"prompt")
 
 

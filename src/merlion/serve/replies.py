@@ -100,7 +100,9 @@ def finish_chunk(out: Writer, completion: Completion, finish: Bytes) -> None:
 
 def usage_chunk(out: Writer, completion: Completion, usage: Usage) -> None:
     """The chunk without choices that `stream_options.include_usage` asks for."""
-    write_start(out, completion, b"chat.completion.chunk" if completion.chat else b"text_completion")
+    write_start(
+        out, completion, b"chat.completion.chunk" if completion.chat else b"text_completion"
+    )
     out.text(b"]")
     write_usage(out, usage)
     out.text(b"}")

@@ -40,7 +40,7 @@ class TokenizeRequest(Struct):
         """Read the fields."""
         self.found = False
         self.parse_special = True
-        reader = JsonReader(data=body)
+        reader = JsonReader.zeroed(data=body)
         if reader.next() != Token.OBJECT:
             return bad_json()
         while True:
@@ -67,7 +67,7 @@ class TokenizeRequest(Struct):
 
 def tokenize(out: Writer, backend: Backend, body: Slice[u8]) -> ApiError | None:
     """`{"tokens": [...], "count": n}`."""
-    request = TokenizeRequest()
+    request = TokenizeRequest.zeroed()
     error = request.parse(body)
     if error is not None:
         return error
@@ -91,7 +91,7 @@ def tokenize(out: Writer, backend: Backend, body: Slice[u8]) -> ApiError | None:
 def detokenize(out: Writer, backend: Backend, text: Slice[u8], body: Slice[u8]) -> ApiError | None:
     """`{"content": "..."}`. `text` is scratch: escaping needs whole UTF-8 sequences."""
     plain = Writer(text)
-    reader = JsonReader(data=body)
+    reader = JsonReader.zeroed(data=body)
     if reader.next() != Token.OBJECT:
         return bad_json()
     found = False

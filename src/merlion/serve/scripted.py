@@ -35,6 +35,8 @@ class ScriptedBackend(Struct):
     script: Bytes
     model: Bytes
     prompt: Slice[u32]
+    last_params: GenerateParams
+    slots: Array[ScriptedSlot] = array(SLOT_COUNT)
     context: usize = 4096
     queue_max: u32 = SLOT_COUNT
     active_max: u32 = SLOT_COUNT
@@ -44,8 +46,6 @@ class ScriptedBackend(Struct):
     next_order: u64 = 0
     steps: u64 = 0
     cancel_count: u32 = 0
-    last_params: GenerateParams
-    slots: Array[ScriptedSlot] = array(SLOT_COUNT)
 
     def ready(self) -> bool:
         """Say whether the model is loaded."""
@@ -83,6 +83,10 @@ class ScriptedBackend(Struct):
             return PromptError.TOO_LONG
         self.prompt[self.prompt_count] = token
         self.prompt_count += 1
+        return None
+
+    def prompt_begin(self) -> PromptError | None:
+        """What the model wants in front of every text: nothing."""
         return None
 
     def prompt_text(self, text: Bytes, parse_special: bool) -> PromptError | None:
@@ -195,9 +199,9 @@ class ScriptedBackend(Struct):
         while self.count(True) < self.active_max and self.count(False) > 0:
             first: ScriptedSlot | None = None
             for slot in self.slots[:]:
-                if slot.used and not slot.active and slot.finish == Finish.NONE:
-                    if first is None or slot.order < first.order:
-                        first = slot
+                waits = slot.used and not slot.active and slot.finish == Finish.NONE
+                if waits and (first is None or slot.order < first.order):
+                    first = slot
             if first is None:
                 return
             first.active = True

@@ -33,7 +33,7 @@ from merlion.serve.limits import (
     WRITE_TIMEOUT_NS,
 )
 from merlion.serve.response import CONTINUE
-from merlion.serve.service import Service
+from merlion.serve.service import NOBODY, Service
 
 
 class ServerConfig(Struct):
@@ -43,9 +43,9 @@ class ServerConfig(Struct):
     input_bytes: usize = INPUT_BYTES
     output_bytes: usize = OUTPUT_BYTES
     large_body_bytes: usize = LARGE_BODY_BYTES
-    api_key: Bytes
-    boot_unix_s: u64
-    entropy: u64
+    api_key: Bytes = b""
+    boot_unix_s: u64 = 0
+    entropy: u64 = 0
 
 
 class Server(Struct):
@@ -53,7 +53,7 @@ class Server(Struct):
 
     connections: Slice[Connection]
     service: Service
-    now_ns: u64 = 0  # Of the last call that said it.
+    now_ns: u64  # Of the last call that said it.
 
     def start(self, arena: Arena, config: ServerConfig, backend: Backend) -> None:
         """Carve every buffer from `arena`. The backend may still be loading its model."""
@@ -61,6 +61,7 @@ class Server(Struct):
         assert config.large_body_bytes >= config.input_bytes, "a large body is the larger one"
         service = self.service
         service.backend = backend
+        service.large_owner = NOBODY
         service.scratch = arena.slice(u8, SCRATCH_BYTES)
         service.large = arena.slice(u8, config.large_body_bytes)
         service.api_key = config.api_key
@@ -84,18 +85,13 @@ class Server(Struct):
         """Bytes from the client. Returns how many were taken; offer the rest again later."""
         connection = self.connections[index]
         assert connection.phase != Phase.FREE, "this connection is not open"
-        if connection.phase == Phase.CLOSING:
-            return len(data)
         self.now_ns = now_ns
         taken: usize = 0
-        while taken < len(data) and connection.phase != Phase.CLOSING:
-            if connection.phase == Phase.HEAD and connection.raw_start == connection.raw_end:
-                connection.since_ns = now_ns  # The first byte of a request.
-            count = connection.take(data[taken:])
+        while taken < len(data):
+            count = connection.take(data[taken:], now_ns)
             if count == 0:
                 break
             taken += count
-            connection.input_ns = now_ns
             self.advance(connection, index, now_ns)
         return taken
 
@@ -279,13 +275,17 @@ class Server(Struct):
         if connection.outbox.is_empty or connection.output_moved:
             connection.output_moved = False
             connection.output_ns = now_ns
+            self.check_input(connection, now_ns)
         elif now_ns - connection.output_ns > WRITE_TIMEOUT_NS:
             if connection.phase == Phase.GENERATE:
                 self.abandon(connection)
             self.shut(connection)
+
+    def check_input(self, connection: Connection, now_ns: u64) -> None:
+        """Clients that stopped sending."""
         waited = now_ns - connection.since_ns
         if connection.phase == Phase.HEAD:
-            if connection.raw_start == connection.raw_end:
+            if len(connection.raw()) == 0:
                 if waited > IDLE_TIMEOUT_NS:
                     self.shut(connection)
             elif waited > HEAD_TIMEOUT_NS:

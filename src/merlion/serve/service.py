@@ -67,7 +67,7 @@ def same_secret(left: Bytes, right: Bytes) -> bool:
 
 
 def mix(value: u64) -> u64:
-    """Give the splitmix64 output function (Steele, Lea, Flood 2014): spreads a counter over 64 bits."""
+    """Spread a counter over 64 bits: splitmix64 (Steele, Lea, Flood 2014)."""
     x = wrap(u64, value + 0x9E37_79B9_7F4A_7C15)
     x = wrap(u64, (x ^ x >> 30) * 0xBF58_476D_1CE4_E5B9)
     x = wrap(u64, (x ^ x >> 27) * 0x94D0_49BB_1331_11EB)
@@ -80,13 +80,13 @@ class Service(Struct):
     backend: Backend
     scratch: Slice[u8]
     large: Slice[u8]  # For one body, or one reply, that fits no connection's buffer.
-    large_owner: u32 = NOBODY
-    large_length: usize = 0
+    large_owner: u32  # A connection, or NOBODY.
+    large_length: usize
     api_key: Bytes
-    boot_unix_s: u64 = 0  # Unix time when `now_ns` was 0.
-    entropy: u64 = 0
-    counter: u64 = 0
-    connections_open: u64 = 0
+    boot_unix_s: u64  # Unix time when `now_ns` was 0.
+    entropy: u64
+    counter: u64
+    connections_open: u64
     metrics: Metrics
     request: GenerateRequest
 
@@ -121,8 +121,8 @@ class Service(Struct):
             return True
         given = connection.head.authorization
         if len(given) > len(BEARER) and same_name(given[: len(BEARER)], BEARER):
-            if same_secret(trim(given[len(BEARER) :]), self.api_key):
-                return True
+            given = trim(given[len(BEARER) :])
+            return same_secret(given, self.api_key)
         return same_secret(connection.head.api_key, self.api_key)
 
     def refuse(self, connection: Connection, error: ApiError) -> None:
@@ -238,7 +238,7 @@ class Service(Struct):
     def answer_metrics(self, connection: Connection) -> None:
         """Send the Prometheus text."""
         backend = self.backend
-        gauges = Gauges()
+        gauges = Gauges.zeroed()
         if backend.ready():
             gauges.running = backend.running()
             gauges.waiting = backend.waiting()

@@ -2,6 +2,11 @@
 
 from bare import Bytes, usize
 
+# Bounds of the second byte by the first, 0xC2 to 0xF4: what rules out overlong forms (E0, F0),
+# surrogates (ED) and scalars above 10FFFF (F4).
+SECOND_LOW = bytes({0xE0: 0xA0, 0xF0: 0x90}.get(first, 0x80) for first in range(0xC2, 0xF5))
+SECOND_HIGH = bytes({0xED: 0x9F, 0xF4: 0x8F}.get(first, 0xBF) for first in range(0xC2, 0xF5))
+
 
 def sequence_length(data: Bytes, at: usize) -> usize:
     """Bytes of the well-formed sequence at `at`, or 0: overlong, surrogate, cut or stray."""
@@ -10,24 +15,11 @@ def sequence_length(data: Bytes, at: usize) -> usize:
         return 1
     if first < 0xC2 or first > 0xF4:
         return 0
-    length: usize = 2
-    low = 0x80
-    high = 0xBF
-    if first >= 0xF0:
-        length = 4
-        if first == 0xF0:
-            low = 0x90
-        if first == 0xF4:
-            high = 0x8F
-    elif first >= 0xE0:
-        length = 3
-        if first == 0xE0:
-            low = 0xA0
-        if first == 0xED:
-            high = 0x9F
+    length: usize = 2 if first < 0xE0 else 3 if first < 0xF0 else 4
     if at + length > len(data):
         return 0
-    if data[at + 1] < low or data[at + 1] > high:
+    second = data[at + 1]
+    if second < SECOND_LOW[first - 0xC2] or second > SECOND_HIGH[first - 0xC2]:
         return 0
     for i in range(at + 2, at + length):
         if data[i] & 0xC0 != 0x80:

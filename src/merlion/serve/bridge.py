@@ -1,0 +1,118 @@
+"""Joins the network stack's connections to the server's: bytes, ends and failures both ways.
+
+A link lives from `accept` until both sides are done. After the server's last byte the stack sends
+FIN, and the link lingers: what the peer still sends is read and dropped until it closes too, or for
+LINGER_NS. Without that, unread bytes would turn our FIN into RST and the peer could lose the reply
+(RFC 9112, section 9.6).
+"""
+
+from enum import IntEnum
+
+from bare import Arena, Slice, Struct, u32, u64, usize
+from merlion.net.stack import Stack
+from merlion.serve.limits import LINGER_NS
+from merlion.serve.server import Server
+
+
+class LinkState(IntEnum):
+    """Where a link is in its life."""
+
+    FREE = 0
+    JOINED = 1
+    LINGER = 2  # The server has let go; the stack has sent, or will send, FIN.
+
+
+class Link(Struct):
+    """One connection of the stack and one of the server."""
+
+    state: LinkState
+    outer: u32  # In the stack.
+    inner: u32  # In the server, while JOINED.
+    since_ns: u64
+
+
+class Bridge(Struct):
+    """All links. Lingering ones need a place too, hence twice the server's connections."""
+
+    links: Slice[Link]
+
+    def start(self, arena: Arena, connection_count: usize) -> None:
+        """Make room for the links of a server with this many connections."""
+        self.links = arena.slice(Link, connection_count * 2)
+
+    def poll(self, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """Accept, and move bytes both ways. Returns False when nothing moved."""
+        moved = self.accept(stack, server, now_ns)
+        for link in self.links:
+            if link.state == LinkState.JOINED:
+                moved = self.transfer(link, stack, server, now_ns) or moved
+            elif link.state == LinkState.LINGER:
+                self.linger(link, stack, now_ns)
+        return moved
+
+    def accept(self, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """Take what waits in the backlog while there is room; the rest waits on."""
+        moved = False
+        for link in self.links:
+            if link.state != LinkState.FREE:
+                continue
+            inner = server.open(now_ns)
+            if inner is None:
+                return moved
+            outer = stack.accept()
+            if outer is None:
+                server.hangup(inner)
+                return moved
+            link.outer = outer
+            link.inner = inner
+            link.state = LinkState.JOINED
+            moved = True
+        return moved
+
+    def transfer(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """One link, both ways."""
+        moved = False
+        data = stack.readable(link.outer)
+        while len(data) > 0:
+            taken = server.receive(link.inner, data, now_ns)
+            stack.consume(link.outer, taken)
+            if taken == 0:
+                break
+            moved = True
+            data = stack.readable(link.outer)
+        if stack.is_dead(link.outer):
+            self.drop(link, stack, server)
+            return True
+        if stack.peer_closed(link.outer) and len(data) == 0:
+            server.finish_input(link.inner)
+        out = server.pending(link.inner)
+        while len(out) > 0:
+            count = stack.send(link.outer, out)
+            if count == 0:
+                break
+            server.sent(link.inner, count)
+            moved = True
+            out = server.pending(link.inner)
+        if server.wants_close(link.inner):
+            server.hangup(link.inner)
+            stack.close(link.outer)
+            link.state = LinkState.LINGER
+            link.since_ns = now_ns
+        return moved
+
+    def drop(self, link: Link, stack: Stack, server: Server) -> None:
+        """The connection broke: the server stops whatever it was doing for it."""
+        server.hangup(link.inner)
+        stack.release(link.outer)
+        link.state = LinkState.FREE
+
+    def linger(self, link: Link, stack: Stack, now_ns: u64) -> None:
+        """Read and drop until the peer closes, or for long enough."""
+        data = stack.readable(link.outer)
+        while len(data) > 0:
+            stack.consume(link.outer, len(data))
+            data = stack.readable(link.outer)
+        done = stack.peer_closed(link.outer) or stack.is_dead(link.outer)
+        if done or now_ns - link.since_ns > LINGER_NS:
+            stack.release(link.outer)
+            link.state = LinkState.FREE
