@@ -1,0 +1,263 @@
+"""Vectors, masks and device registers.
+
+A vector has as many lanes as the level of the function allows: 16, 32 or 64 bytes. Vector nodes have
+op `vector`; `data` is (operation, immediates…). Lanes wrap; no lane operation traps.
+"""
+
+import ast
+from typing import Any
+
+from bare.compiler import types as ty
+from bare.compiler.check_expressions import ExpressionChecker
+from bare.compiler.check_values import Comptime, Value
+from bare.compiler.tree import Node
+from bare.ints import f32, i8, i32, u8
+from bare.simd import Vec
+
+VECTOR_OPERATORS = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.BitAnd: "and",
+    ast.BitOr: "or",
+    ast.BitXor: "xor",
+    ast.LShift: "shl",
+    ast.RShift: "shr",
+}
+REDUCTIONS = ("sum", "max_lane", "min_lane")
+UNARY = ("abs", "sqrt", "floor")
+
+
+class VectorChecker(ExpressionChecker):
+    """Types operations on Vec, Mask, Registers and BitField."""
+
+    def vector(
+        self, op: str, kind: Any, args: tuple[Node, ...], data: Any, node: ast.AST
+    ) -> Node:
+        """A vector operation with result type `kind`."""
+        low, high = self.type_bounds(kind)
+        return Node("vector", kind, args, (op, data), self.span(node), low, high)
+
+    def vec_of(self, element: Any) -> Any:
+        """The descriptor Vec[element]."""
+        return Vec[element]
+
+    # -- operators -------------------------------------------------------------------------------
+
+    def vector_binary(
+        self, node: ast.AST, op: ast.operator, left: Value, right: Value
+    ) -> Node:
+        """Lane-wise arithmetic of two vectors, or a shift by a scalar."""
+        a = self.materialize(left, node)
+        if isinstance(a.type, ty.MaskType):
+            b = self.materialize(right, node)
+            return self.vector(VECTOR_OPERATORS[type(op)], a.type, (a, b), "mask", node)
+        if not isinstance(a.type, ty.VecType):
+            self.refuse(node, "type", "a vector and a scalar do not mix", "write Vec[T].splat(x)")
+        element = a.type.element
+        if isinstance(op, (ast.LShift, ast.RShift)):
+            count = self.as_integer(right, node)
+            signed = ty.is_int(element) and element.signed
+            return self.vector(VECTOR_OPERATORS[type(op)], a.type, (a, count), signed, node)
+        b = self.materialize(right, node)
+        if b.type != a.type:
+            self.no_common_type(node, a.type, b.type)
+        name = VECTOR_OPERATORS.get(type(op))
+        floats = ty.is_float(element)
+        if name is None or (name == "div" and not floats) or (
+            floats and name in ("and", "or", "xor")
+        ):
+            self.refuse(node, "subset", "this operator is not defined for these vectors")
+        return self.vector(name, a.type, (a, b), "float" if floats else "int", node)
+
+    def vector_negate(self, node: ast.UnaryOp, value: Node) -> Node:
+        """`-v`."""
+        if not isinstance(node.op, ast.USub):
+            self.refuse(node, "subset", "this operator is not defined for vectors")
+        return self.vector("neg", value.type, (value,), None, node)
+
+    def vector_compare(self, node: ast.AST, predicate: str, left: Value, right: Value) -> Node:
+        """A mask of the lanes where the comparison holds."""
+        a, b = self.materialize(left, node), self.materialize(right, node)
+        if a.type != b.type:
+            self.no_common_type(node, a.type, b.type)
+        kind = ty.MaskType(self.lanes(a.type.element))
+        return self.vector("compare", kind, (a, b), predicate, node)
+
+    # -- class methods ---------------------------------------------------------------------------
+
+    def vector_class_call(self, element: Any, name: str, node: ast.Call) -> Value:
+        """`Vec[T].load(...)`, `.splat`, `.zero`, `.broadcast4`."""
+        if self.level == ty.PLAIN:
+            self.refuse(
+                node,
+                "vector-level",
+                "vectors exist only in functions reached through @multiversion",
+                "mark the function @multiversion",
+            )
+        kind = self.vec_of(element)
+        arguments = [self.expression(a) for a in node.args]
+        if name == "zero":
+            return self.vector("zero", kind, (), None, node)
+        if name == "splat":
+            value = self.coerce(arguments[0], element, node)
+            return self.vector("splat", kind, (value,), None, node)
+        if name in ("load", "broadcast4"):
+            source = self.hold(self.as_slice(arguments[0], node))
+            index = arguments[1] if len(arguments) > 1 else Comptime(0)
+            stored = self.stored_element(source)
+            count = self.lanes(element) if name == "load" else 4
+            address = self.vector_place(source, index, count, node)
+            if name == "load":
+                self.check_conversion(stored, element, node)
+            return self.vector(name, kind, (address,), stored, node)
+        self.refuse(node, "name", f"Vec has no class method {name}")
+
+    def vector_place(self, source: Node, index: Value, count: int, node: ast.AST) -> Node:
+        """The address of `count` elements from `index`, bounds-checked once."""
+        at = self.hold(self.as_integer(index, node))
+        if not self.unchecked:
+            last = Node("add", self.usize, (at, self.integer(count)), "plain", None, 0, ty.I64_MAX)
+            enough = self.compare_integers("le", last, self.length(source), node)
+            start = self.compare_integers("ge", at, self.integer(0), node)
+            both = Node("and_then", bool, (start, enough))
+            self.emit(Node("check", None, (both,), "index out of range", self.span(node)))
+        return self.element_place(source, at, node, checked=False)
+
+    def check_conversion(self, stored: Any, element: Any, node: ast.AST) -> None:
+        """A load or store either keeps the type or converts as the language page lists."""
+        same = stored == element
+        halves = ty.is_float(stored) and stored.bits == 16 and element is f32
+        widening = (
+            ty.is_int(stored) and ty.is_int(element) and element is i32 and stored.bits < 32
+        )
+        if not (same or halves or widening):
+            self.refuse(
+                node,
+                "type",
+                f"Vec[{ty.name_of(element)}] does not load from Slice[{ty.name_of(stored)}]",
+            )
+
+    # -- methods ---------------------------------------------------------------------------------
+
+    def vector_method(self, base: Node, name: str, node: ast.Call) -> Value:
+        """Methods of a vector value."""
+        element = base.type.element
+        arguments = [self.expression(a) for a in node.args]
+        if name == "store":
+            return self.vector_store(base, arguments, node)
+        if name in ("min", "max"):
+            other = self.coerce(arguments[0], base.type, node)
+            return self.vector(name, base.type, (base, other), None, node)
+        if name in UNARY:
+            return self.vector(name, base.type, (base,), None, node)
+        if name in REDUCTIONS:
+            return self.vector(name, self.reduced(element, name), (base,), None, node)
+        if name == "round_to_i32":
+            return self.vector(name, self.vec_of(i32), (base,), None, node)
+        if name in ("to", "bits"):
+            target = arguments[0]
+            if not isinstance(target, Comptime):
+                self.refuse(node, "type", f"{name} takes an element type")
+            if name == "to" and {target.value, element} - {f32, i32}:
+                self.refuse(node, "type", "to() converts between i32 and f32 lanes")
+            return self.vector(name, self.vec_of(target.value), (base,), None, node)
+        self.refuse(node, "name", f"Vec has no method {name}")
+
+    def reduced(self, element: Any, name: str) -> Any:
+        """The scalar type of a reduction: sums of small lanes are exact in i64."""
+        return element if ty.is_float(element) or name != "sum" else ty.INT
+
+    def vector_store(self, base: Node, arguments: list[Value], node: ast.Call) -> Node:
+        """`v.store(slice, index)`: f32 rounds to 16-bit floats, i32 truncates to bytes."""
+        source = self.hold(self.as_slice(arguments[0], node))
+        if isinstance(source.type, ty.BytesType):
+            self.refuse(node, "type", "Bytes are read-only", "take a Slice[u8]")
+        index = arguments[1] if len(arguments) > 1 else Comptime(0)
+        stored = self.stored_element(source)
+        self.check_conversion(stored, base.type.element, node)
+        held = self.hold(base)
+        address = self.vector_place(source, index, self.lanes(base.type.element), node)
+        return self.vector("store", ty.NONE, (held, address), stored, node)
+
+    def vector_function(self, name: str, node: ast.Call) -> Value:
+        """fma, dot4, select."""
+        values = [self.materialize(self.expression(a), node) for a in node.args]
+        if name == "select":
+            return self.vector("select", values[1].type, tuple(values), None, node)
+        if name in ("dot4", "dot4_small"):
+            wanted = [self.vec_of(i32), self.vec_of(u8), self.vec_of(i8)]
+            values = [self.coerce(v, w, node) for v, w in zip(values, wanted, strict=True)]
+        return self.vector(name, values[0].type, tuple(values), None, node)
+
+    # -- registers -------------------------------------------------------------------------------
+
+    def register(self, base: Node, name: str, node: ast.AST) -> Node:
+        """`regs.name`: a place that is read or written as one access."""
+        fields = base.type._fields_
+        if name not in fields:
+            self.refuse(node, "name", f"{ty.name_of(base.type)} has no register {name}")
+        found = fields[name]
+        return Node("field_address", found, (base,), found.offset, self.span(node))
+
+    def is_register(self, value: Node) -> bool:
+        """The value is a register of a Registers block."""
+        return hasattr(value.type, "access") and hasattr(value.type, "offset")
+
+    def register_method(self, base: Node, name: str, node: ast.Call) -> Value:
+        """`.read()` and `.write(value)`: one volatile access each."""
+        found = base.type
+        access = found.access
+        kind = found.type
+        if name == "read" and access != "write":
+            low, high = self.type_bounds(kind)
+            return Node("volatile_load", kind, (base,), kind, self.span(node), low, high)
+        if name == "write" and access != "read":
+            value = self.coerce(self.expression(node.args[0]), kind, node)
+            return Node("volatile_store", ty.NONE, (base, value), kind, self.span(node))
+        self.refuse(node, "type", f"this register has no {name}")
+
+    def bit_field(self, base: Node, name: str, node: ast.AST) -> Node:
+        """`value.name` of a BitField."""
+        low_bit, width, kind = base.type._bits_[name][:3]
+        word = ty.storage_int(base.type)
+        number = Node("wrap", word, (base,), word, None, *ty.interval(word))
+        shifted = self.integer_binary(node, "shr", number, Comptime(low_bit))
+        masked = self.integer_binary(node, "and", shifted, Comptime((1 << width) - 1))
+        if kind is bool:
+            return self.truth(masked, node)
+        if ty.is_enum(kind):
+            return Node("wrap", kind, (masked,), ty.enum_storage(kind), None, *ty.interval(kind))
+        return self.fit(masked, kind, node)
+
+    def construct_bits(self, cls: Any, node: ast.Call) -> Node:
+        """`Ctrl(reset=True)`: the other bits are zero."""
+        word = ty.storage_int(cls)
+        total: Node = self.integer(0)
+        for keyword in node.keywords:
+            if keyword.arg not in cls._bits_:
+                self.refuse(node, "call", f"{cls.__name__} has no bits {keyword.arg}")
+            low_bit, width, kind = cls._bits_[keyword.arg][:3]
+            value = self.coerce(self.expression(keyword.value), kind, node)
+            if kind is bool:
+                value = Node(
+                    "choose", word, (value, self.integer(1), self.integer(0)), None, None, 0, 1
+                )
+            number = value if kind is bool else self.as_bits(value, kind)
+            limit = (1 << width) - 1
+            if number.high > limit:
+                reason = f"value does not fit in {width} bits"
+                number = Node(
+                    "range_check", word, (number,), (0, limit, reason), self.span(node), 0, limit
+                )
+            shifted = self.integer_binary(node, "shl", number, Comptime(low_bit))
+            total = self.integer_binary(node, "or", total, shifted)
+        return Node("wrap", cls, (total,), word, self.span(node), *ty.interval(word))
+
+    def as_bits(self, value: Node, kind: Any) -> Node:
+        """An enum or integer as the number it is stored as."""
+        if ty.is_enum(kind):
+            number = ty.enum_storage(kind)
+            return Node("wrap", number, (value,), number, None, *ty.interval(kind))
+        return value

@@ -1,0 +1,418 @@
+"""Prints vector operations as LLVM IR.
+
+A vector has 16, 32 or 64 bytes by the level of the function; the three levels have their own
+instructions for `dot4` (vpdpbusd, vpmaddwd, pmaddwd) and for half floats (F16C from avx2 on).
+"""
+
+from bare.compiler import types as ty
+from bare.compiler.emit_values import FLOAT, SIGNED, UNSIGNED, ValueEmitter, unsigned
+from bare.compiler.llvm import PAIR, stored
+from bare.compiler.tree import Node
+
+
+class VectorEmitter(ValueEmitter):
+    """The `vector` operation."""
+
+    def _vector(self, node: Node) -> str:
+        name = node.data[0]
+        result: str = getattr(self, "v_" + name, self.v_arithmetic)(node)
+        return result
+
+    def kind(self, t: object) -> str:
+        """The LLVM type of a vector at this level."""
+        return stored(t, self.level)
+
+    def lanes(self, t: ty.VecType) -> int:
+        """Number of lanes at this level."""
+        return int(ty.VECTOR_BYTES[self.level] // t.element.size)
+
+    def splat(self, kind: str, scalar_kind: str, scalar: str) -> str:
+        """One value in every lane."""
+        one = self.let(f"insertelement {kind} poison, {scalar_kind} {scalar}, i64 0")
+        lanes = kind[1:].split(" ")[0]
+        return self.let(
+            f"shufflevector {kind} {one}, {kind} poison, <{lanes} x i32> zeroinitializer"
+        )
+
+    def constant(self, kind: str, number: int) -> str:
+        """An integer constant in every lane, as an operand."""
+        lanes, _, scalar = kind[1:-1].split(" ")
+        return "<" + ", ".join([f"{scalar} {number}"] * int(lanes)) + ">"
+
+    # -- making ----------------------------------------------------------------------------------
+
+    def v_zero(self, node: Node) -> str:
+        """All lanes zero."""
+        return "zeroinitializer"
+
+    def v_splat(self, node: Node) -> str:
+        """A scalar in every lane."""
+        element = node.type.element
+        scalar = self.to_stored(self.value_of(node.args[0]), element)
+        return self.splat(self.kind(node.type), stored(element), scalar)
+
+    def v_broadcast4(self, node: Node) -> str:
+        """Four bytes repeated in each 32-bit group."""
+        address = self.value_of(node.args[0])
+        word = self.let(f"load i32, ptr {address}, align 1")
+        groups = ty.VECTOR_BYTES[self.level] // 4
+        all_groups = self.splat(f"<{groups} x i32>", "i32", word)
+        return self.let(f"bitcast <{groups} x i32> {all_groups} to {self.kind(node.type)}")
+
+    def v_load(self, node: Node) -> str:
+        """Unaligned load, widening small elements."""
+        address = self.value_of(node.args[0])
+        _, source = node.data
+        target = node.type.element
+        kind = self.kind(node.type)
+        lanes = self.lanes(node.type)
+        if source == target:
+            return self.let(f"load {kind}, ptr {address}, align 1")
+        if ty.is_float(source):
+            return self.load_half(address, source.name, lanes)
+        narrow = f"<{lanes} x {stored(source)}>"
+        found = self.let(f"load {narrow}, ptr {address}, align 1")
+        return self.let(f"{'sext' if source.signed else 'zext'} {narrow} {found} to {kind}")
+
+    def load_half(self, address: str, name: str, lanes: int) -> str:
+        """f16 or bf16 lanes as f32."""
+        kind = f"<{lanes} x float>"
+        if name == "f16" and self.level > 0:
+            found = self.let(f"load <{lanes} x half>, ptr {address}, align 1")
+            return self.let(f"fpext <{lanes} x half> {found} to {kind}")
+        words = self.let(f"load <{lanes} x i16>, ptr {address}, align 1")
+        wide = self.let(f"zext <{lanes} x i16> {words} to <{lanes} x i32>")
+        if name == "bf16":
+            sixteen = self.constant(f"<{lanes} x i32>", 16)
+            wide = self.let(f"shl <{lanes} x i32> {wide}, {sixteen}")
+            return self.let(f"bitcast <{lanes} x i32> {wide} to {kind}")
+        return self.let(f"bitcast <{lanes} x i32> {self.widen_half(wide, lanes)} to {kind}")
+
+    def widen_half(self, wide: str, lanes: int) -> str:
+        """f16 bits (zero-extended) to f32 bits, with integer operations and one multiply.
+
+        Shifted by 13 a half is an f32 whose exponent is 112 too small: multiplying by 2**112 mends
+        normals and subnormals alike; infinities and NaNs get the full exponent.
+        """
+        words = f"<{lanes} x i32>"
+        floats = f"<{lanes} x float>"
+
+        def const(number: int) -> str:
+            return self.constant(words, number)
+
+        magnitude = self.let(f"and {words} {wide}, {const(0x7FFF)}")
+        shifted = self.let(f"shl {words} {magnitude}, {const(13)}")
+        as_float = self.let(f"bitcast {words} {shifted} to {floats}")
+        scale = "<" + ", ".join(["float 0x46F0000000000000"] * lanes) + ">"
+        scaled = self.let(f"fmul {floats} {as_float}, {scale}")
+        bits = self.let(f"bitcast {floats} {scaled} to {words}")
+        special = self.let(f"icmp uge {words} {magnitude}, {const(0x7C00)}")
+        full = self.let(f"or {words} {shifted}, {const(0x7F800000)}")
+        number = self.let(f"icmp ugt {words} {magnitude}, {const(0x7C00)}")
+        quiet = self.let(f"or {words} {full}, {const(0x400000)}")
+        full = self.let(f"select <{lanes} x i1> {number}, {words} {quiet}, {words} {full}")
+        bits = self.let(f"select <{lanes} x i1> {special}, {words} {full}, {words} {bits}")
+        sign = self.let(f"and {words} {wide}, {const(0x8000)}")
+        sign = self.let(f"shl {words} {sign}, {const(16)}")
+        return self.let(f"or {words} {bits}, {sign}")
+
+    def v_store(self, node: Node) -> str:
+        """Unaligned store, narrowing to the slice's element."""
+        operand, address = (self.value_of(a) for a in node.args)
+        _, target = node.data
+        source = node.args[0].type
+        lanes = self.lanes(source)
+        kind = self.kind(source)
+        if target == source.element:
+            self.line(f"store {kind} {operand}, ptr {address}, align 1")
+        elif ty.is_float(target):
+            self.store_half(operand, address, target.name, lanes)
+        else:
+            narrow = f"<{lanes} x {stored(target)}>"
+            cut = self.let(f"trunc {kind} {operand} to {narrow}")
+            self.line(f"store {narrow} {cut}, ptr {address}, align 1")
+        return ""
+
+    def store_half(self, operand: str, address: str, name: str, lanes: int) -> None:
+        """f32 lanes rounded to f16 or bf16."""
+        if name == "f16" and self.level > 0:
+            cut = self.let(f"fptrunc <{lanes} x float> {operand} to <{lanes} x half>")
+            self.line(f"store <{lanes} x half> {cut}, ptr {address}, align 1")
+            return
+        convert = self.unit.half_conversion(name)
+        for lane in range(lanes):
+            one = self.let(f"extractelement <{lanes} x float> {operand}, i64 {lane}")
+            bits = self.let(f"bitcast float {one} to i32")
+            half = self.let(f'call i16 @"{convert.symbol}"(i32 {bits})')
+            place = self.let(f"getelementptr inbounds i16, ptr {address}, i64 {lane}")
+            self.line(f"store i16 {half}, ptr {place}, align 1")
+
+    # -- lanes -----------------------------------------------------------------------------------
+
+    def v_arithmetic(self, node: Node) -> str:
+        """add, sub, mul, div, and, or, xor, shl, shr."""
+        op, data = node.data
+        kind = self.kind(node.type)
+        if op in ("shl", "shr"):
+            return self.v_shift(node)
+        a, b = self.pair(*node.args)
+        if data == "float":
+            op = "f" + op
+        return self.let(f"{op} {kind} {a}, {b}")
+
+    def v_shift(self, node: Node) -> str:
+        """Shift every lane by one scalar count."""
+        op, signed = node.data
+        kind = self.kind(node.type)
+        vector, count = self.pair(*node.args)
+        element = stored(node.type.element)
+        if node.args[1].op == "const":
+            counts = self.constant(kind, int(node.args[1].data))
+        else:
+            narrow = self.let(f"trunc i64 {count} to {element}") if element != "i64" else count
+            counts = self.splat(kind, element, narrow)
+        name = {"shl": "shl", "shr": "ashr" if signed else "lshr"}[op]
+        return self.let(f"{name} {kind} {vector}, {counts}")
+
+    def v_neg(self, node: Node) -> str:
+        """Negate every lane."""
+        operand = self.value_of(node.args[0])
+        kind = self.kind(node.type)
+        if ty.is_float(node.type.element):
+            return self.let(f"fneg {kind} {operand}")
+        return self.let(f"sub {kind} zeroinitializer, {operand}")
+
+    def v_compare(self, node: Node) -> str:
+        """Lane-wise comparison."""
+        a, b = self.pair(*node.args)
+        t = node.args[0].type
+        predicate = node.data[1]
+        if ty.is_float(t.element):
+            return self.let(f"fcmp {FLOAT[predicate]} {self.kind(t)} {a}, {b}")
+        table = SIGNED if t.element.signed else UNSIGNED
+        return self.let(f"icmp {table[predicate]} {self.kind(t)} {a}, {b}")
+
+    def v_select(self, node: Node) -> str:
+        """Lanes of a where the mask is set, else of b."""
+        mask, a, b = (self.value_of(x) for x in node.args)
+        kind = self.kind(node.type)
+        return self.let(f"select {self.kind(node.args[0].type)} {mask}, {kind} {a}, {kind} {b}")
+
+    def suffix(self, t: ty.VecType) -> str:
+        """The type as it appears in an intrinsic's name."""
+        element = t.element
+        letter = f"f{element.bits}" if ty.is_float(element) else f"i{element.bits}"
+        return f"v{self.lanes(t)}{letter}"
+
+    def intrinsic(self, name: str, node: Node, result: str | None = None) -> str:
+        """Call an LLVM vector intrinsic whose operands all have the node's first type."""
+        operands = [self.value_of(a) for a in node.args]
+        t = node.args[0].type
+        kind = self.kind(t)
+        text = ", ".join(f"{kind} {o}" for o in operands)
+        full = f"llvm.{name}.{self.suffix(t)}"
+        result = result or kind
+        self.unit.declare(full, result, ", ".join([kind] * len(operands)))
+        return self.let(f"call {result} @{full}({text})")
+
+    def v_min(self, node: Node) -> str:
+        """Smaller lane; for floats `b if b < a else a`, as Python's min."""
+        return self.extremum(node, "min", "olt")
+
+    def v_max(self, node: Node) -> str:
+        """Larger lane; for floats `b if b > a else a`, as Python's max."""
+        return self.extremum(node, "max", "ogt")
+
+    def extremum(self, node: Node, name: str, predicate: str) -> str:
+        """min or max."""
+        element = node.type.element
+        if not ty.is_float(element):
+            return self.intrinsic(("s" if element.signed else "u") + name, node)
+        a, b = self.pair(*node.args)
+        kind = self.kind(node.type)
+        test = self.let(f"fcmp {predicate} {kind} {b}, {a}")
+        lanes = self.lanes(node.type)
+        return self.let(f"select <{lanes} x i1> {test}, {kind} {b}, {kind} {a}")
+
+    def v_abs(self, node: Node) -> str:
+        """Magnitude; the least integer wraps to itself."""
+        if ty.is_float(node.type.element):
+            return self.intrinsic("fabs", node)
+        operand = self.value_of(node.args[0])
+        kind = self.kind(node.type)
+        full = f"llvm.abs.{self.suffix(node.type)}"
+        self.unit.declare(full, kind, f"{kind}, i1")
+        return self.let(f"call {kind} @{full}({kind} {operand}, i1 false)")
+
+    def v_sqrt(self, node: Node) -> str:
+        """Square root of every lane."""
+        return self.intrinsic("sqrt", node)
+
+    def v_floor(self, node: Node) -> str:
+        """Floor of every lane."""
+        return self.intrinsic("floor", node)
+
+    # -- reductions ------------------------------------------------------------------------------
+
+    def v_lane(self, node: Node) -> str:
+        """One lane."""
+        operand = self.value_of(node.args[0])
+        t = node.args[0].type
+        found = self.let(f"extractelement {self.kind(t)} {operand}, i64 {node.data[1]}")
+        return self.from_stored(found, t.element)
+
+    def v_sum(self, node: Node) -> str:
+        """Sum of the lanes: floats by halves (the order the language page states), ints exact."""
+        t = node.args[0].type
+        operand = self.value_of(node.args[0])
+        lanes = self.lanes(t)
+        if ty.is_float(t.element):
+            return self.halves(operand, lanes, lambda a, b, k: self.let(f"fadd {k} {a}, {b}"))
+        wide = f"<{lanes} x i64>"
+        extend = "sext" if t.element.signed else "zext"
+        total = self.let(f"{extend} {self.kind(t)} {operand} to {wide}")
+        name = f"llvm.vector.reduce.add.v{lanes}i64"
+        self.unit.declare(name, "i64", wide)
+        return self.let(f"call i64 @{name}({wide} {total})")
+
+    def halves(self, operand: str, lanes: int, combine: object) -> str:
+        """Fold the upper half onto the lower until one lane is left."""
+        while lanes > 1:
+            half = lanes // 2
+            kind = f"<{lanes} x float>"
+            parts = []
+            for first in (0, half):
+                picks = ", ".join(f"i32 {first + i}" for i in range(half))
+                parts.append(
+                    self.let(
+                        f"shufflevector {kind} {operand}, {kind} poison, <{half} x i32> <{picks}>"
+                    )
+                )
+            operand = combine(parts[0], parts[1], f"<{half} x float>")  # type: ignore[operator]
+            lanes = half
+        return self.let(f"extractelement <1 x float> {operand}, i64 0")
+
+    def reduce(self, node: Node, name: str, predicate: str) -> str:
+        """Largest or smallest lane."""
+        t = node.args[0].type
+        operand = self.value_of(node.args[0])
+        lanes = self.lanes(t)
+        if ty.is_float(t.element):
+
+            def pick(a: str, b: str, kind: str) -> str:
+                test = self.let(f"fcmp {predicate} {kind} {b}, {a}")
+                count = kind[1:].split(" ")[0]
+                return self.let(f"select <{count} x i1> {test}, {kind} {b}, {kind} {a}")
+
+            return self.halves(operand, lanes, pick)
+        letter = "s" if t.element.signed else "u"
+        full = f"llvm.vector.reduce.{letter}{name}.{self.suffix(t)}"
+        kind = stored(t.element)
+        self.unit.declare(full, kind, self.kind(t))
+        found = self.let(f"call {kind} @{full}({self.kind(t)} {operand})")
+        return self.from_stored(found, t.element)
+
+    def v_max_lane(self, node: Node) -> str:
+        """Largest lane."""
+        return self.reduce(node, "max", "ogt")
+
+    def v_min_lane(self, node: Node) -> str:
+        """Smallest lane."""
+        return self.reduce(node, "min", "olt")
+
+    # -- conversions -----------------------------------------------------------------------------
+
+    def v_to(self, node: Node) -> str:
+        """Between i32 and f32 lanes; floats truncate."""
+        operand = self.value_of(node.args[0])
+        source, target = node.args[0].type, node.type
+        if source == target:
+            return operand
+        if ty.is_float(target.element):
+            return self.let(f"sitofp {self.kind(source)} {operand} to {self.kind(target)}")
+        return self.let(f"fptosi {self.kind(source)} {operand} to {self.kind(target)}")
+
+    def v_round_to_i32(self, node: Node) -> str:
+        """Nearest integer, ties to even."""
+        source = node.args[0].type
+        operand = self.value_of(node.args[0])
+        kind = self.kind(source)
+        full = f"llvm.rint.{self.suffix(source)}"
+        self.unit.declare(full, kind, kind)
+        rounded = self.let(f"call {kind} @{full}({kind} {operand})")
+        return self.let(f"fptosi {kind} {rounded} to {self.kind(node.type)}")
+
+    def v_bits(self, node: Node) -> str:
+        """The same bits as other lanes."""
+        operand = self.value_of(node.args[0])
+        return self.let(
+            f"bitcast {self.kind(node.args[0].type)} {operand} to {self.kind(node.type)}"
+        )
+
+    # -- multiply-add ----------------------------------------------------------------------------
+
+    def v_fma(self, node: Node) -> str:
+        """a * b + c: one rounding where the level has FMA, two at the baseline."""
+        if self.level > 0:
+            return self.intrinsic("fma", node)
+        a, b, c = (self.value_of(x) for x in node.args)
+        kind = self.kind(node.type)
+        product = self.let(f"fmul {kind} {a}, {b}")
+        return self.let(f"fadd {kind} {product}, {c}")
+
+    def v_dot4(self, node: Node) -> str:
+        """acc + the four products of each 32-bit group, exact."""
+        acc, a, b = (self.value_of(x) for x in node.args)
+        size = ty.VECTOR_BYTES[self.level]
+        words = f"<{size // 4} x i32>"
+        octets = f"<{size} x i8>"
+        if self.level == 2:
+            name = "llvm.x86.avx512.vpdpbusd.512"
+            self.unit.declare(name, words, f"{words}, {octets}, {octets}")
+            return self.let(f"call {words} @{name}({words} {acc}, {octets} {a}, {octets} {b})")
+        halves = f"<{size // 2} x i16>"
+        eight = self.constant(halves, 8)
+        left = self.let(f"bitcast {octets} {a} to {halves}")
+        right = self.let(f"bitcast {octets} {b} to {halves}")
+        even_a = self.let(f"and {halves} {left}, {self.constant(halves, 255)}")
+        odd_a = self.let(f"lshr {halves} {left}, {eight}")
+        shifted = self.let(f"shl {halves} {right}, {eight}")
+        even_b = self.let(f"ashr {halves} {shifted}, {eight}")
+        odd_b = self.let(f"ashr {halves} {right}, {eight}")
+        total = acc
+        for x, y in ((even_a, even_b), (odd_a, odd_b)):
+            product = self.multiply_pairs(x, y)
+            total = self.let(f"add {words} {total}, {product}")
+        return total
+
+    def v_dot4_small(self, node: Node) -> str:
+        """dot4 for a first operand of at most 127: pairs cannot saturate 16 bits."""
+        if self.level == 2:
+            return self.v_dot4(node)
+        acc, a, b = (self.value_of(x) for x in node.args)
+        size = ty.VECTOR_BYTES[self.level]
+        octets = f"<{size} x i8>"
+        halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
+        name = "llvm.x86.avx2.pmadd.ub.sw" if size == 32 else "llvm.x86.ssse3.pmadd.ub.sw.128"
+        self.unit.declare(name, halves, f"{octets}, {octets}")
+        pairs = self.let(f"call {halves} @{name}({octets} {a}, {octets} {b})")
+        product = self.multiply_pairs(pairs, self.constant(halves, 1))
+        return self.let(f"add {words} {acc}, {product}")
+
+    def multiply_pairs(self, x: str, y: str) -> str:
+        """pmaddwd: products of 16-bit lanes, added in pairs."""
+        size = ty.VECTOR_BYTES[self.level]
+        halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
+        name = "llvm.x86.avx2.pmadd.wd" if size == 32 else "llvm.x86.sse2.pmadd.wd"
+        self.unit.declare(name, words, f"{halves}, {halves}")
+        return self.let(f"call {words} @{name}({halves} {x}, {halves} {y})")
+
+    def v_prefetch(self, node: Node) -> str:
+        """Ask for a cache line."""
+        address = self.value_of(node.args[0])
+        self.unit.declare("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+        return ""
+
+
+_ = (PAIR, unsigned)
