@@ -23,10 +23,10 @@ def receive_listen(tcp: TcpTable, address: u32, segment: Segment, now_ns: u64) -
     """A segment for a listening port that no connection claims."""
     if segment.flags & Flags.RST:
         return
-    if segment.flags & Flags.ACK or not segment.flags & Flags.SYN:
+    if segment.flags & Flags.ACK:
         tcp.refuse(address, segment, now_ns)
         return
-    if segment.flags & Flags.FIN:
+    if segment.flags & (Flags.SYN | Flags.FIN) != Flags.SYN:
         return  # SYN with FIN only comes from scanners.
     local = segment.destination_port
     iss = tcp.initial_sequence(address, segment.source_port, local, now_ns)
