@@ -2,9 +2,23 @@
 
 CPU_MAX = 64  # Static tables; a desktop CPU has up to 32 threads.
 STACK_BYTES = 256 * 1024  # The deepest call chain the build reports, times four.
-BOOT_ARENA_BYTES = 8 << 20  # Driver rings, network buffers; grows with nothing.
+BOOT_ARENA_BYTES = 24 << 20  # Driver rings, network and server buffers.
 CONSOLE_INPUT_BYTES = 256
 CONSOLE_OUTPUT_BYTES = 8192
 CORE_START_MS = 200  # SIPI to first report; 3 ms seen under TCG on a busy host.
 IDLE_SPINS = 20_000  # Idle polls of a worker before it halts: about 1 ms.
 INPUT_POLL_NS = 2_000_000  # A port read costs 25 µs on a PVM host: 1 % of the time.
+CONTEXT_DEFAULT = 2048  # Positions of a sequence, unless ctx= says otherwise.
+SEQUENCES_MAX = 4  # Decoded together.
+REQUESTS_MAX = 16  # Waiting ones included.
+PROBE_BYTES = 4096  # The largest block of a disk: enough to see whether it holds a GGUF.
+LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
+PROGRESS_NS = 100_000_000  # Between two progress lines.
+FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
+NET_CONNECTIONS = 64
+NET_RECEIVE_BYTES = 32 * 1024
+NET_TRANSMIT_BYTES = 32 * 1024
+SHELL_ANSWER_TOKENS = 512
+BENCH_TOKENS = 64
+SERVER_CONNECTIONS = 32
+SERVER_BODY_BYTES = 1 << 20

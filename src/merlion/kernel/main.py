@@ -8,6 +8,9 @@ from bare import export, u64
 from bare.cpu import pause
 from merlion.kernel import start
 from merlion.kernel.clock import now_ns
+from merlion.kernel.model import step
+from merlion.kernel.network import network
+from merlion.kernel.serving import serving
 from merlion.kernel.shell.shell import shell
 
 
@@ -21,8 +24,9 @@ def kernel_main(start_info: u64) -> None:
     start.devices()  # ACPI, PCI, virtio.
     start.cores()  # All other cores, halted until there is work.
     start.disk()
-    start.network()
+    start.network_device()
     start.seal()  # Nothing is allocated after this but the model.
+    start.load_model()  # If the command line says so.
     shell.start()
     loop()
 
@@ -31,5 +35,8 @@ def loop() -> None:
     """Poll everything, for ever. Nothing here waits."""
     while True:
         now = now_ns()
+        network.poll(now)
+        serving.poll(now)
+        step(now)
         shell.poll(now)
         pause()

@@ -1,26 +1,25 @@
 """The stages of boot, called in order by main.py. Each leaves its subsystem ready and says so."""
 
-from bare import Arena, Bytes, Slice, u8, u32, u64, usize
+from bare import Arena, Slice, u8, u32, u64, usize
 from bare.unsafe import slice_at, symbol_address
 from merlion.kernel.arch.x86_64 import descriptors, smp, tsc
 from merlion.kernel.arch.x86_64.apic import apic, mask_pic
 from merlion.kernel.arch.x86_64.features import (
-    LEVEL_AVX2,
-    LEVEL_AVX512,
     Leaf1,
     choose_level,
     enable_vector_state,
     features,
+    level_text,
 )
 from merlion.kernel.boot.start_info import (
     COMMAND_LINE_MAX,
     MEMORY_MAP_ENTRY_BYTES,
     START_INFO_BYTES,
     START_INFO_MAGIC,
-    BootInfo,
     StartInfo,
+    boot_info,
 )
-from merlion.kernel.clock import clock
+from merlion.kernel.clock import clock, now_ns
 from merlion.kernel.config import config
 from merlion.kernel.disk import DISK_ERROR_TEXT, DiskError, find_disk
 from merlion.kernel.hardware import hardware
@@ -28,15 +27,17 @@ from merlion.kernel.limits import BOOT_ARENA_BYTES, CPU_MAX
 from merlion.kernel.log import log, uart
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.page_tables import BELOW_4G, HUGE_BYTES
-from merlion.kernel.memory.ram import Ram
+from merlion.kernel.memory.ram import ram
+from merlion.kernel.model import model
+from merlion.kernel.network import network
+from merlion.kernel.nic import NIC_ERROR_TEXT, NicError, find_nic
+from merlion.kernel.serving import serving
 from merlion.kernel.storage import storage
 from merlion.kernel.symbols import symbols
 
 MEGABYTE = 1 << 20
 LOW_MEMORY = 1 << 32  # What the boot page tables reach.
 
-boot_info = BootInfo.zeroed()
-ram = Ram.zeroed()
 boot_arena = Arena.zeroed()
 
 
@@ -105,15 +106,6 @@ def processor() -> None:
     log.end()
 
 
-def level_text(level: u32) -> Bytes:
-    """Return the name of an instruction set level."""
-    if level == LEVEL_AVX512:
-        return b"AVX-512"
-    if level == LEVEL_AVX2:
-        return b"AVX2"
-    return b"SSE4.2"
-
-
 def memory() -> None:
     """Take over RAM and map it; make the arena that drivers allocate from."""
     ram.init(boot_info, symbol_address("image_start"), symbol_address("image_end"))
@@ -167,6 +159,26 @@ def cores() -> None:
     log.end()
 
 
+def network_device() -> None:
+    """Start the network device, if there is one and it is wanted."""
+    if not config.network:
+        return
+    found = find_nic(boot_arena)
+    line = log.begin()
+    line.text(b"network ")
+    if isinstance(found, NicError):
+        line.text(NIC_ERROR_TEXT[found])
+        log.end()
+        return
+    for index in range(6):
+        if index > 0:
+            line.byte(0x3A)
+        line.hex(found.mac[index], 2)
+    log.end()
+    network.start(found, boot_arena, now_ns())
+    serving.start(boot_arena)
+
+
 def seal() -> None:
     """End the boot phase: what is not taken now belongs to the model."""
     boot_arena.seal()
@@ -190,3 +202,11 @@ def disk() -> None:
         line.unsigned(found.byte_count // MEGABYTE)
         line.text(b" MiB")
     log.end()
+
+
+def load_model() -> None:
+    """Load and serve the model, if the command line says so."""
+    if config.serve_port != 0:
+        serving.listen(config.serve_port)
+    if config.serve_port != 0 or config.load:
+        model.load()

@@ -1,11 +1,42 @@
-"""What a worker core does: its share of the engine's jobs."""
+"""What a worker core does: its share of the engine's forward passes.
 
-from bare import u32
+Workers start before a model is loaded; `workers.ready` says that the team may be joined.
+"""
+
+from bare import Atomic, Struct, u32, usize
 from bare.cpu import pause
+from merlion.engine.engine import Engine
+
+engine = Engine.zeroed()
+
+
+class Workers(Struct):
+    """What the boot core tells the workers."""
+
+    ready: Atomic[u32]  # Nonzero: the engine's team has been started, with all cores.
+    inside: Atomic[u32]  # Workers that may be looking at the engine.
+
+
+workers = Workers.zeroed()
 
 
 def work(index: u32, spin_limit: u32) -> None:
-    """Take part in jobs as worker `index`; return after `spin_limit` idle polls."""
-    assert index > 0, "the boot core is no worker"
-    for _ in range(spin_limit):
+    """Take part in passes as worker `index`; return after `spin_limit` idle polls."""
+    workers.inside.fetch_add(1)
+    if workers.ready.load() != 0:
+        engine.team.help(usize(index), spin_limit)
+    workers.inside.fetch_sub(1)
+    pause()
+
+
+def open_team(core_count: u32) -> None:
+    """Let `core_count` cores work on the model that has just been loaded."""
+    engine.team.start(usize(core_count))
+    workers.ready.store(1)
+
+
+def close_team() -> None:
+    """Wait until no worker looks at the engine any more: its memory is about to go."""
+    workers.ready.exchange(0)
+    while workers.inside.load() != 0:
         pause()

@@ -126,3 +126,6 @@ def kind_of(kind: u32) -> RegionKind:
             return RegionKind.UNUSABLE
         case _:
             return RegionKind.RESERVED
+
+
+boot_info = BootInfo.zeroed()

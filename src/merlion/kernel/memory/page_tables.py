@@ -40,16 +40,14 @@ class Access(IntEnum):
     DEVICE = 4  # Writable, uncached.
 
 
+_DATA = Entry.PRESENT | Entry.WRITABLE
+_UNCACHED = Entry.WRITE_THROUGH | Entry.CACHE_DISABLE
 ACCESS_BITS = {
     Access.NONE: 0,
-    Access.READ: Entry.PRESENT | NO_EXECUTE,
+    Access.READ: int(Entry.PRESENT) | NO_EXECUTE,
     Access.EXECUTE: int(Entry.PRESENT),
-    Access.WRITE: Entry.PRESENT | Entry.WRITABLE | NO_EXECUTE,
-    Access.DEVICE: Entry.PRESENT
-    | Entry.WRITABLE
-    | Entry.WRITE_THROUGH
-    | Entry.CACHE_DISABLE
-    | NO_EXECUTE,
+    Access.WRITE: int(_DATA) | NO_EXECUTE,
+    Access.DEVICE: int(_DATA | _UNCACHED) | NO_EXECUTE,
 }
 LEVEL_SHIFT = (12, 21, 30, 39)
 

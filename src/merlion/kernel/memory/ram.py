@@ -115,3 +115,6 @@ class Ram(Struct):
         for stretch in self.stretches[: self.stretch_count]:
             total += stretch.next - stretch.start
         return total
+
+
+ram = Ram.zeroed()

@@ -4,15 +4,15 @@ from bare import Bytes, u32, u64, usize
 from bare.cpu import outl
 from merlion.kernel import power, start
 from merlion.kernel.arch.x86_64 import smp
-from merlion.kernel.arch.x86_64.features import features
-from merlion.kernel.boot.start_info import RegionKind
+from merlion.kernel.arch.x86_64.features import features, level_text
+from merlion.kernel.boot.start_info import RegionKind, boot_info
 from merlion.kernel.clock import clock, now_ns
 from merlion.kernel.config import PageSize, PanicAction, config, parse_number
 from merlion.kernel.console import console
 from merlion.kernel.log import log
 from merlion.kernel.memory import paging
+from merlion.kernel.memory.ram import ram
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
-from merlion.kernel.start import boot_info, ram
 
 KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
@@ -59,7 +59,7 @@ def info(arguments: Bytes) -> None:
     out.text(b", ")
     out.unsigned(smp.cores.count)
     out.text(b" cores, ")
-    out.text(start.level_text(features.level))
+    out.text(level_text(features.level))
     console.line(b"")
     label(b"memory")
     show_mebibytes(ram.total_bytes())
@@ -134,7 +134,7 @@ def show_cpuid(arguments: Bytes) -> None:
     out.hex(features.leaf7_ecx, 8)
     console.line(b"")
     label(b"kernels")
-    console.line(start.level_text(features.level))
+    console.line(level_text(features.level))
     label(b"TSC")
     out.unsigned(clock.khz)
     console.line(b" kHz")

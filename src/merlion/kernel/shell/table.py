@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bare import Bytes
 from merlion.kernel.console import console
-from merlion.kernel.shell import hardware, system
+from merlion.kernel.shell import hardware, model, network, system
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,14 @@ COMMANDS = (
     Command(b"dmesg", b"", b"the kernel log", system.dmesg),
     Command(b"config", b"", b"the command line and every setting", system.show_config),
     Command(b"top", b"", b"cores and what they do", system.top),
+    Command(b"ip", b"", b"address and frame counters", network.ip),
+    Command(b"ss", b"", b"TCP connections", network.ss),
+    Command(b"ai", b" TEXT", b"ask the model; Ctrl-C stops it", model.ask),
+    Command(b"ai-load", b"", b"load the model on the disk", model.load),
+    Command(b"ai-unload", b"", b"forget the model", model.unload),
+    Command(b"ai-info", b"", b"the model and its memory", model.show_info),
+    Command(b"ai-bench", b" [tokens]", b"time the generation of tokens", model.bench),
+    Command(b"ai-serve", b" [port]", b"serve the OpenAI API", network.serve),
     Command(b"clear", b"", b"clear the screen", system.clear),
     Command(b"reboot", b"", b"restart the machine", system.reboot),
     Command(b"shutdown", b" [code]", b"power off (code: exit code under QEMU)", system.shutdown),

@@ -27,6 +27,7 @@ class Leaf1(IntFlag):
     XSAVE = 1 << 26
     AVX = 1 << 28
     F16C = 1 << 29
+    RDRAND = 1 << 30
     HYPERVISOR = 1 << 31
 
 
@@ -190,3 +191,12 @@ def choose_level(highest: u32) -> None:
     """Choose the instruction set for all `multiversion` code, at most `highest`."""
     features.level = min(features.best_level(), highest)
     set_level(features.level)
+
+
+def level_text(level: u32) -> Bytes:
+    """Return the name of an instruction set level."""
+    if level == LEVEL_AVX512:
+        return b"AVX-512"
+    if level == LEVEL_AVX2:
+        return b"AVX2"
+    return b"SSE4.2"

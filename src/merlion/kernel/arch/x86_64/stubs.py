@@ -89,6 +89,16 @@ halt_window_end:
     movb $0, (%rdi)
     retq
 
+    .globl hardware_random
+hardware_random:
+    movl $10, %ecx
+1:  rdrand %rax
+    jc 2f
+    decl %ecx
+    jnz 1b
+    xorl %eax, %eax
+2:  retq
+
     .globl frame_pointer
 frame_pointer:
     movq %rbp, %rax
@@ -110,4 +120,10 @@ def wait_for_wake(pvm_page: u64) -> None:
 @external("frame_pointer")
 def frame_pointer() -> u64:
     """Return the caller's frame pointer."""
+    return 0
+
+
+@external("hardware_random")
+def hardware_random() -> u64:
+    """Return RDRAND's number, 0 when it has none after ten tries (SDM volume 1, 7.3.17)."""
     return 0

@@ -1,0 +1,189 @@
+"""The model: read from the disk, repacked, run; unloaded as a whole.
+
+Between `load` and `unload` all memory that boot left belongs to it: the file (the embedding
+table is read in place), and one arena for weights, cache and scratch.
+"""
+
+from bare import Arena, Bytes, Slice, Struct, u8, u64, usize
+from bare.unsafe import slice_at
+from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
+from merlion.engine.engine import EngineConfig, LoadError
+from merlion.engine.gguf import MAGIC
+from merlion.engine.scheduler import Scheduler
+from merlion.kernel.arch.x86_64 import smp
+from merlion.kernel.clock import now_ns
+from merlion.kernel.config import config
+from merlion.kernel.console import console
+from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
+from merlion.kernel.limits import (
+    CONTEXT_DEFAULT,
+    LOAD_ROOM_BYTES,
+    PROBE_BYTES,
+    PROGRESS_NS,
+    REQUESTS_MAX,
+    SEQUENCES_MAX,
+)
+from merlion.kernel.memory.page_tables import HUGE_BYTES
+from merlion.kernel.memory.ram import ANYWHERE, ram
+from merlion.kernel.storage import storage
+from merlion.kernel.worker import close_team, engine, open_team
+from merlion.serve.engine_backend import EngineBackend
+
+MEBIBYTE = 1 << 20
+
+scheduler = Scheduler.zeroed()
+backend = EngineBackend.zeroed()
+arena = Arena.zeroed()
+
+
+class Model(Struct):
+    """Whether there is one, and how long its parts took."""
+
+    file: Slice[u8]
+    loaded: bool = False
+    read_ns: u64 = 0
+    prepare_ns: u64 = 0
+
+    def load(self) -> bool:
+        """Load the model on the disk, telling the console how it goes. False if it cannot be."""
+        if self.loaded:
+            console.line(b"a model is loaded already: ai-unload first")
+            return False
+        disk = storage.disk
+        if disk is None:
+            console.line(b"no disk: start with -drive, or merlion run MODEL")
+            return False
+        if not self.read_file(disk) or not self.prepare():
+            ram.reset()
+            return False
+        self.loaded = True
+        self.report()
+        return True
+
+    def unload(self) -> None:
+        """Give all its memory back. No request may be running."""
+        close_team()
+        backend.engine = None
+        backend.scheduler = None
+        self.loaded = False
+        ram.reset()
+
+    def read_file(self, disk: Disk) -> bool:
+        """Read the whole disk into huge pages."""
+        byte_count = usize(disk.byte_count)
+        probe = slice_at(u8, ram.take(PROBE_BYTES, HUGE_BYTES, ANYWHERE), PROBE_BYTES)
+        if byte_count < PROBE_BYTES:
+            return fail(b"the disk is too small to hold a GGUF file", b"")
+        error = disk.read(0, probe)
+        if error is not None:
+            return fail(b"disk: ", DISK_ERROR_TEXT[error])
+        if probe[: len(MAGIC)] != MAGIC:
+            return fail(b"the disk holds no GGUF file", b"")
+        ram.reset()
+        address = ram.take(byte_count, HUGE_BYTES, ANYWHERE)
+        if address == 0:
+            return fail(b"not enough memory for the file: give the machine more", b"")
+        self.file = slice_at(u8, address, byte_count)
+        start = now_ns()
+        error = disk.start_read(0, self.file)
+        if error is None:
+            error = wait_for_disk(disk, byte_count)
+        self.read_ns = max(now_ns() - start, 1)
+        if error is not None:
+            console.out.byte(0x0A)
+            return fail(b"disk: ", DISK_ERROR_TEXT[error])
+        return True
+
+    def prepare(self) -> bool:
+        """Parse the file, repack the weights, make room for requests."""
+        room = ram.largest(HUGE_BYTES)
+        if room < LOAD_ROOM_BYTES:
+            return fail(b"not enough memory beside the file: give the machine more", b"")
+        arena.storage = slice_at(u8, ram.take(room, HUGE_BYTES, ANYWHERE), usize(room))
+        arena.used = 0
+        arena.sealed = False
+        start = now_ns()
+        settings = EngineConfig(
+            context=config.context if config.context > 0 else CONTEXT_DEFAULT,
+            sequences=SEQUENCES_MAX,
+            threads=smp.cores.count,
+        )
+        error = engine.load(self.file, arena, settings)
+        if error is not None:
+            return fail_load(error)
+        if not scheduler.init(engine, arena, REQUESTS_MAX):
+            return fail(b"not enough memory for the requests: lower ctx=", b"")
+        chat = backend.attach(engine, scheduler, arena)
+        if chat is not None:
+            console.write(CHAT_TEMPLATE_MESSAGES[chat])
+            console.line(b": ai completes the text as it stands")
+        arena.seal()
+        self.prepare_ns = max(now_ns() - start, 1)
+        open_team(smp.cores.count)
+        return True
+
+    def report(self) -> None:
+        """Say what was loaded, how fast, and where the memory went."""
+        out = console.out
+        out.text(b"\rdisk0: ")
+        out.unsigned(len(self.file) // MEBIBYTE)
+        out.text(b" MiB in ")
+        out.unsigned(self.read_ns // 1_000_000)
+        out.text(b" ms, ")
+        out.unsigned(len(self.file) * 1000 // self.read_ns)
+        out.text(b" MB/s; prepared in ")
+        out.unsigned(self.prepare_ns // 1_000_000)
+        console.line(b" ms")
+        out.text(b"memory: weights ")
+        out.unsigned(engine.weights_bytes // MEBIBYTE)
+        out.text(b" MiB, KV cache ")
+        out.unsigned(engine.kv_bytes // MEBIBYTE)
+        out.text(b" MiB, scratch ")
+        out.unsigned((arena.used - engine.weights_bytes - engine.kv_bytes) // MEBIBYTE)
+        console.line(b" MiB")
+
+
+model = Model.zeroed()
+
+
+def wait_for_disk(disk: Disk, byte_count: usize) -> DiskError | None:
+    """Poll a large read until it is done, showing how far it is."""
+    next_ns = now_ns() + PROGRESS_NS
+    while disk.poll_read():
+        now = now_ns()
+        if now >= next_ns:
+            next_ns = now + PROGRESS_NS
+            console.write(b"\rreading ")
+            console.out.unsigned(disk.done_bytes // MEBIBYTE)
+            console.write(b" of ")
+            console.out.unsigned(byte_count // MEBIBYTE)
+            console.write(b" MiB")
+            console.flush()
+    return disk.error
+
+
+def fail(message: Bytes, detail: Bytes) -> bool:
+    """Say why loading failed. Always False."""
+    console.write(message)
+    console.line(detail)
+    return False
+
+
+def fail_load(error: LoadError) -> bool:
+    """Say what the engine does not like about the file. Always False."""
+    console.write(b"cannot load: ")
+    console.write(error.message)
+    if len(error.subject) > 0:
+        console.write(b": ")
+        console.write(error.subject)
+    console.line(b"")
+    return False
+
+
+def step(now: u64) -> bool:
+    """Compute one forward pass, with all cores awake. False when there was nothing to do."""
+    if not model.loaded or not scheduler.has_work():
+        smp.end_computing()
+        return False
+    smp.begin_computing()
+    return scheduler.step(now)

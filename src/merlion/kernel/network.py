@@ -1,0 +1,102 @@
+"""The network: frames between the device and the stack.
+
+Frames are moved in batches between two looks at anything else; nothing waits. What came of the
+address (DHCP or `ip=`) is logged once it is there.
+"""
+
+from bare import Arena, Slice, Struct, u8, u32, u64
+from bare.cpu import rdtsc
+from merlion.kernel.arch.x86_64.features import Leaf1, features
+from merlion.kernel.arch.x86_64.stubs import hardware_random
+from merlion.kernel.config import config
+from merlion.kernel.limits import (
+    FRAME_BATCH,
+    NET_CONNECTIONS,
+    NET_RECEIVE_BYTES,
+    NET_TRANSMIT_BYTES,
+)
+from merlion.kernel.log import log
+from merlion.kernel.nic import Nic
+from merlion.net.limits import FRAME_MAX
+from merlion.net.stack import Stack, StackConfig
+
+stack = Stack.zeroed()
+
+
+class Network(Struct):
+    """The device and its frame buffers."""
+
+    nic: Nic | None
+    receive_frame: Slice[u8]
+    transmit_frame: Slice[u8]
+    announced: u32  # The address the log knows of.
+
+    def start(self, nic: Nic, arena: Arena, now_ns: u64) -> None:
+        """Take storage; configure the address or ask for one."""
+        self.nic = nic
+        self.receive_frame = arena.slice(u8, FRAME_MAX)
+        self.transmit_frame = arena.slice(u8, FRAME_MAX)
+        settings = StackConfig(
+            key0=random_u64(),
+            key1=random_u64(),
+            connections=NET_CONNECTIONS,
+            receive_bytes=NET_RECEIVE_BYTES,
+            transmit_bytes=NET_TRANSMIT_BYTES,
+        )
+        stack.start(arena, settings)
+        mac: u64 = 0
+        for byte in nic.mac:
+            mac = mac << 8 | byte
+        if config.dhcp:
+            stack.configure_dhcp(mac, now_ns)
+        else:
+            stack.configure(mac, config.address, config.netmask, config.gateway)
+
+    def poll(self, now_ns: u64) -> None:
+        """Take what has come, fire timers, send what is due."""
+        nic = self.nic
+        if nic is None:
+            return
+        for _ in range(FRAME_BATCH):
+            length = nic.receive(self.receive_frame)
+            if length == 0:
+                break
+            stack.receive(self.receive_frame[:length], now_ns)
+        stack.poll(now_ns)
+        self.transmit(nic, now_ns)
+        if stack.link.address != self.announced:
+            self.announce()
+
+    def transmit(self, nic: Nic, now_ns: u64) -> None:
+        """Send what the stack has. A full ring takes no frame: the stack is asked again later."""
+        for _ in range(FRAME_BATCH):
+            if not nic.has_room():
+                break
+            length = stack.transmit(self.transmit_frame, now_ns)
+            if length == 0:
+                break
+            nic.transmit(self.transmit_frame[:length])
+        nic.flush()
+
+    def announce(self) -> None:
+        """Log a new address."""
+        self.announced = stack.link.address
+        line = log.begin()
+        line.text(b"address ")
+        for shift in range(4):
+            if shift > 0:
+                line.byte(0x2E)
+            line.unsigned(self.announced >> 24 - 8 * shift & 0xFF)
+        log.end()
+
+
+network = Network.zeroed()
+
+
+def random_u64() -> u64:
+    """Return a number nobody can guess; without RDRAND only the boot's exact timing."""
+    if features.leaf1_ecx & Leaf1.RDRAND:
+        value = hardware_random()
+        if value != 0:
+            return value
+    return rdtsc() ^ features.xcr0

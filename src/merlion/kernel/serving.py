@@ -1,0 +1,50 @@
+"""The API server on this machine's network stack.
+
+It is there from boot on; `ai-serve` opens the port, and until a model is loaded requests are
+answered with 503.
+"""
+
+from bare import Arena, Struct, u16, u64, usize
+from merlion.kernel.limits import SERVER_BODY_BYTES, SERVER_CONNECTIONS
+from merlion.kernel.model import backend
+from merlion.kernel.network import random_u64, stack
+from merlion.serve.bridge import Bridge
+from merlion.serve.server import Server, ServerConfig
+
+server = Server.zeroed()
+bridge = Bridge.zeroed()
+
+
+class Serving(Struct):
+    """Where the server listens."""
+
+    started: bool = False
+    port: u16 = 0
+
+    def start(self, arena: Arena) -> None:
+        """Take all storage."""
+        backend.start(b"merlion")
+        settings = ServerConfig(
+            connection_count=SERVER_CONNECTIONS,
+            large_body_bytes=SERVER_BODY_BYTES,
+            entropy=random_u64(),
+        )
+        server.start(arena, settings, backend)
+        bridge.start(arena, usize(SERVER_CONNECTIONS))
+        self.started = True
+
+    def listen(self, port: u16) -> bool:
+        """Open the port. False when the stack listens to too many."""
+        if not stack.listen(port):
+            return False
+        self.port = port
+        return True
+
+    def poll(self, now_ns: u64) -> None:
+        """Move bytes between the stack and the server, and let the server work."""
+        if self.port != 0:
+            bridge.poll(stack, server, now_ns)
+            server.poll(now_ns)
+
+
+serving = Serving.zeroed()

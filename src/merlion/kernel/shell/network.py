@@ -1,0 +1,85 @@
+"""Shell commands about the network and the server: ip, ss, ai-serve."""
+
+from bare import Bytes, u16, u32
+from merlion.kernel.config import parse_number
+from merlion.kernel.console import console
+from merlion.kernel.network import network, stack
+from merlion.kernel.serving import serving
+from merlion.net.dhcp import DhcpState
+from merlion.net.tcp_connection import State
+
+PORT_DEFAULT = 8080
+PORT_MAX = 65535
+STATE_TEXT = {state: state.name.lower().replace("_", "-").encode() for state in State}
+
+
+def write_address(address: u32) -> None:
+    """Write an IPv4 address."""
+    for index in range(4):
+        if index > 0:
+            console.out.byte(0x2E)
+        console.out.unsigned(address >> 24 - 8 * index & 0xFF)
+
+
+def ip(arguments: Bytes) -> None:
+    """Show the address and the counters."""
+    out = console.out
+    if network.nic is None:
+        console.line(b"no network device")
+        return
+    out.text(b"address ")
+    write_address(stack.link.address)
+    out.text(b"  netmask ")
+    write_address(stack.link.netmask)
+    out.text(b"  gateway ")
+    write_address(stack.link.gateway)
+    console.line(b"  (static)" if stack.dhcp.state == DhcpState.OFF else b"  (DHCP)")
+    out.text(b"frames in ")
+    out.unsigned(stack.counters.frames_in)
+    out.text(b", out ")
+    out.unsigned(stack.counters.frames_out)
+    out.text(b", ignored ")
+    out.unsigned(stack.counters.ignored)
+    out.text(b", malformed ")
+    out.unsigned(stack.counters.malformed)
+    console.line(b"")
+
+
+def ss(arguments: Bytes) -> None:
+    """List TCP connections."""
+    out = console.out
+    if serving.port != 0:
+        out.text(b"listen       *:")
+        out.unsigned(serving.port)
+        console.line(b"")
+    for connection in stack.tcp.table.connections:
+        if connection.state == State.CLOSED:
+            continue
+        out.text(STATE_TEXT[connection.state])
+        out.text(b"  ")
+        write_address(connection.address)
+        out.byte(0x3A)
+        out.unsigned(connection.remote_port)
+        console.line(b"")
+
+
+def serve(arguments: Bytes) -> None:
+    """Open the API's port."""
+    port: u16 = PORT_DEFAULT
+    if len(arguments) > 0:
+        number = parse_number(arguments)
+        if number is None or number == 0 or number > PORT_MAX:
+            console.line(b"usage: ai-serve [port]")
+            return
+        port = u16(number)
+    if network.nic is None:
+        console.line(b"no network device")
+        return
+    if not serving.listen(port):
+        console.line(b"too many ports are open")
+        return
+    console.write(b"serving the OpenAI API on ")
+    write_address(stack.link.address)
+    console.out.byte(0x3A)
+    console.out.unsigned(port)
+    console.line(b"")
