@@ -76,11 +76,11 @@ class Allocation:
         raw = (ctypes.c_ubyte * size).from_address(address)
         return Allocation(memoryview(raw).cast("B"), address, None)
 
-    def __del__(self) -> None:
-        """Forget the address, which may now be used again."""
-        reference = _live.get(self.address)
+    def __del__(self, live: dict[int, Any] = _live) -> None:
+        """Forget the address, which may now be used again (`live` outlasts the module)."""
+        reference = live.get(self.address)
         if reference is not None and reference() is None:  # Not another view of the same buffer.
-            _live.pop(self.address, None)
+            live.pop(self.address, None)
 
 
 def locate(address: int, size: int) -> tuple[Allocation, int]:

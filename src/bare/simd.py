@@ -17,15 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from bare.allocation import Allocation
 from bare.codec import Codec, build
 from bare.descriptors import FLOATS, INTEGERS, Composite, Descriptor, FloatType, IntType, show
-from bare.memory import as_slice
+from bare.ints import f32, i8, i32, u8
+from bare.memory import Bytes, Slice, as_slice
 from bare.structs import Struct
 from bare.trap import trap
-
-if TYPE_CHECKING:
-    from bare.ints import f32, i8, i32, u8
-    from bare.memory import Bytes, Slice
-else:
-    from bare.ints import f32, i8, i32, u8
 
 VECTOR_BYTES = 16  # At the baseline level; avx2 has 32, avx512 has 64.
 VEC_ELEMENTS = frozenset(
@@ -44,21 +39,21 @@ class Dispatch(Struct):
 dispatch = Dispatch()
 
 
-def level() -> int:
+def level() -> u8:
     """Give the level that multiversion functions run at: an index into `LEVELS`."""
     return dispatch.level
 
 
-def set_level(number: int) -> None:
+def set_level(number: u8) -> None:
     """Choose the level (once, at boot; CPython keeps computing at the baseline)."""
     if not 0 <= number < len(LEVELS):
         trap(f"there is no instruction-set level {number}")
     dispatch.level = number
 
 
-def level_name() -> "Bytes":
+def level_name() -> Bytes:
     """Name the level."""
-    return LEVEL_NAMES[dispatch.level]
+    return LEVEL_NAMES[level()]
 
 
 def multiversion[F: Callable[..., Any]](function: F) -> F:
