@@ -1,5 +1,7 @@
 """The Writer against Python's formatting."""
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -40,7 +42,8 @@ def test_fixed_of_representable_values(value: int, digits: int) -> None:
     text = writer()
     text.fixed(value / 8, digits)
     written = bytes(text.written())
-    assert abs(float(written) - value / 8) <= 0.5 * 10**-digits + 1e-9
+    error = abs(Decimal(written.decode()) - Decimal(value) / 8)
+    assert error <= Decimal(5).scaleb(-digits - 1)
     assert len(written.partition(b".")[2]) == digits
 
 
