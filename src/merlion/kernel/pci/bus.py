@@ -191,7 +191,7 @@ class PciBus(Struct):
         secondary: u16 = buses >> 8 & 0xFF
         if secondary != 0:
             subordinate: u16 = buses >> 16 & 0xFF
-            self.last_bus = max(self.last_bus, secondary, subordinate)
+            self.last_bus = max(self.last_bus, max(secondary, subordinate))
             self.enter(secondary, bridge, False)
             return
         if self.last_bus + 1 >= BUSES_MAX:

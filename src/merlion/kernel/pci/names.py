@@ -37,7 +37,9 @@ VENDOR_NAMES = {
 }
 
 CLASS_CODES = tuple(CLASS_NAMES)
+CLASS_TEXTS = tuple(CLASS_NAMES.values())
 VENDOR_IDS = tuple(VENDOR_NAMES)
+VENDOR_TEXTS = tuple(VENDOR_NAMES.values())
 
 
 def class_name(class_code: u8, subclass: u8) -> Bytes:
@@ -45,7 +47,7 @@ def class_name(class_code: u8, subclass: u8) -> Bytes:
     code = class_code << 8 | subclass
     for i in range(len(CLASS_CODES)):
         if CLASS_CODES[i] == code:
-            return CLASS_NAMES[CLASS_CODES[i]]
+            return CLASS_TEXTS[i]
     return b"Device"
 
 
@@ -53,5 +55,5 @@ def vendor_name(vendor_id: u16) -> Bytes:
     """Name a vendor, or return nothing."""
     for i in range(len(VENDOR_IDS)):
         if VENDOR_IDS[i] == vendor_id:
-            return VENDOR_NAMES[VENDOR_IDS[i]]
+            return VENDOR_TEXTS[i]
     return b""

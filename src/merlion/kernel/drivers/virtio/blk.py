@@ -169,7 +169,8 @@ class VirtioBlk(Struct):
         if features & BLOCK_FEATURE_SEG_MAX:
             # More than one segment is needed only when SIZE_MAX makes them small.
             needed = (REQUEST_BYTES_MAX + segment_bytes - 1) // segment_bytes
-            segments = max(1, min(needed, transport.config_u32(BLOCK_SEG_MAX), size - FRAMING))
+            allowed = min(transport.config_u32(BLOCK_SEG_MAX), size - FRAMING)
+            segments = max(1, min(needed, allowed))
         request_bytes: u64 = min(segments * segment_bytes, REQUEST_BYTES_MAX)
         request_bytes -= request_bytes % self.block_bytes
         if request_bytes == 0:
