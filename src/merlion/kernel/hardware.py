@@ -3,10 +3,11 @@
 Every access to a device that does not exist costs a virtual machine an exit for nothing, so each
 bus is looked for only where something says that it exists:
 
-- MCFG (q35, real machines): ECAM. A machine that is not hardware-reduced has at least the ports.
+- MCFG (q35, real machines): ECAM. Without it, the ports, if a register answers behind them.
 - A hardware-reduced machine (microvm) has PCI if its namespace has a PCI Express root; QEMU 7.2
   gives it no MCFG, so the address is microvm's.
-- `pci=off` on the command line (Firecracker writes it) means what it says.
+- `pci=off` on the command line (Firecracker writes it) means what it says; and a machine without
+  ACPI whose command line names virtio-mmio devices has no PCI.
 """
 
 from bare import Bytes, Struct, u64
@@ -14,6 +15,7 @@ from merlion.kernel.acpi import Acpi
 from merlion.kernel.drivers.virtio.discover import VirtioDevices
 from merlion.kernel.memory.paging import map_device
 from merlion.kernel.pci.bus import PciBus
+from merlion.kernel.pci.config import has_ports
 
 FOUR_GIB = 1 << 32
 ECAM_BUS_BYTES = 1 << 20
@@ -44,12 +46,16 @@ class Hardware(Struct):
         if self.has_pci:
             self.map_bars()
             self.virtio.scan_pci(self.pci)
-        elif self.acpi.hardware_reduced and self.virtio.count == 0:
+        elif self.virtio.count == 0 and (self.acpi.hardware_reduced or not self.acpi.present):
             self.virtio.scan_microvm()
 
     def enumerate_pci(self, command_line: Bytes) -> bool:
         """Enumerate PCI if the machine has it."""
         if command_line.find(b"pci=off") >= 0:
+            return False
+        if not self.acpi.present and self.virtio.count != 0:
+            return False
+        if not self.acpi.hardware_reduced and self.acpi.ecam == 0 and not has_ports():
             return False
         if self.acpi.hardware_reduced and self.acpi.ecam == 0:
             if not self.acpi.has_pcie_root:

@@ -77,20 +77,27 @@ def test_pc_without_mcfg_uses_ports(machine: Machine) -> None:
     assert find_nic(arena()) == NicError.NONE_FOUND
 
 
+def test_a_machine_that_says_nothing(machine: Machine) -> None:
+    microvm(machine, BlockModel(bytes(1024)), NetModel())
+    hardware.discover(Firmware().put(bytes(64)), b"")
+    assert hardware.virtio.count == 2
+    assert not hardware.has_pci
+
+
 def test_command_line_names_slots(machine: Machine) -> None:
     """Firecracker: no ACPI namespace, no PCI."""
     machine.add(0xD000_0000, 0x1000, MmioTransport(BlockModel(bytes(1024))))
     machine.add(0xD000_1000, 0x1000, MmioTransport(NetModel()))
     line = (
-        b"reboot=k pci=off virtio_mmio.device=4K@0xd0000000:5 "
+        b"reboot=k virtio_mmio.device=4K@0xd0000000:5 "
         b"virtio_mmio.device=4K@0xd0001000:6 virtio_mmio.device=4K@0xd0000000:5 "
-        b"virtio_mmio.device=junk"
+        b"virtio_mmio.device=4K@0xd0002000:7 virtio_mmio.device=junk"
     )
-    firmware = Firmware()
-    hardware.discover(firmware.root([firmware.put(b"")]), line)
+    nothing = Firmware().put(bytes(64))
+    hardware.discover(nothing, line)
     assert hardware.virtio.count == 2
     assert not hardware.has_pci
-    assert machine.accesses == 6
+    assert machine.accesses == 7  # The word of a slot where nothing is costs one.
 
 
 def test_nothing_there(machine: Machine) -> None:

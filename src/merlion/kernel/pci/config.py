@@ -30,6 +30,12 @@ class ConfigWord(Registers):
     value: ReadWrite[u32] = at(0)
 
 
+def has_ports() -> bool:
+    """Say whether the machine has the two ports: what is written to the first can be read back."""
+    outl(CONFIG_ADDRESS_PORT, CONFIG_ENABLE)
+    return inl(CONFIG_ADDRESS_PORT) == CONFIG_ENABLE
+
+
 class ConfigSpace(Struct):
     """The way to configuration space. `ecam` is a physical address, 0 for the ports."""
 
