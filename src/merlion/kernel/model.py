@@ -25,7 +25,7 @@ from merlion.kernel.limits import (
 )
 from merlion.kernel.memory.page_tables import HUGE_BYTES
 from merlion.kernel.memory.ram import ANYWHERE, ram
-from merlion.kernel.storage import storage
+from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
 from merlion.kernel.worker import close_team, engine, open_team
 from merlion.serve.engine_backend import EngineBackend
 
@@ -70,9 +70,9 @@ class Model(Struct):
 
     def read_file(self, disk: Disk) -> bool:
         """Read the whole disk into huge pages."""
-        byte_count = usize(disk.byte_count)
+        size = usize(byte_count(disk))
         probe = slice_at(u8, ram.take(PROBE_BYTES, HUGE_BYTES, ANYWHERE), PROBE_BYTES)
-        if byte_count < PROBE_BYTES:
+        if size < PROBE_BYTES:
             return fail(b"the disk is too small to hold a GGUF file", b"")
         error = disk.read(0, probe)
         if error is not None:
@@ -80,14 +80,14 @@ class Model(Struct):
         if probe[: len(MAGIC)] != MAGIC:
             return fail(b"the disk holds no GGUF file", b"")
         ram.reset()
-        address = ram.take(byte_count, HUGE_BYTES, ANYWHERE)
+        address = ram.take(size, HUGE_BYTES, ANYWHERE)
         if address == 0:
             return fail(b"not enough memory for the file: give the machine more", b"")
-        self.file = slice_at(u8, address, byte_count)
+        self.file = slice_at(u8, address, size)
         start = now_ns()
         error = disk.start_read(0, self.file)
         if error is None:
-            error = wait_for_disk(disk, byte_count)
+            error = wait_for_disk(disk, size)
         self.read_ns = max(now_ns() - start, 1)
         if error is not None:
             console.out.byte(0x0A)
@@ -146,7 +146,7 @@ class Model(Struct):
 model = Model.zeroed()
 
 
-def wait_for_disk(disk: Disk, byte_count: usize) -> DiskError | None:
+def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:
     """Poll a large read until it is done, showing how far it is."""
     next_ns = now_ns() + PROGRESS_NS
     while disk.poll_read():
@@ -154,12 +154,12 @@ def wait_for_disk(disk: Disk, byte_count: usize) -> DiskError | None:
         if now >= next_ns:
             next_ns = now + PROGRESS_NS
             console.write(b"\rreading ")
-            console.out.unsigned(disk.done_bytes // MEBIBYTE)
+            console.out.unsigned(done_bytes(disk) // MEBIBYTE)
             console.write(b" of ")
-            console.out.unsigned(byte_count // MEBIBYTE)
+            console.out.unsigned(size // MEBIBYTE)
             console.write(b" MiB")
             console.flush()
-    return disk.error
+    return read_error(disk)
 
 
 def fail(message: Bytes, detail: Bytes) -> bool:

@@ -32,7 +32,7 @@ from merlion.kernel.model import model
 from merlion.kernel.network import network
 from merlion.kernel.nic import NIC_ERROR_TEXT, NicError, find_nic
 from merlion.kernel.serving import serving
-from merlion.kernel.storage import storage
+from merlion.kernel.storage import byte_count, storage
 from merlion.kernel.symbols import symbols
 
 MEGABYTE = 1 << 20
@@ -91,7 +91,7 @@ def processor() -> None:
     """Find out what the CPU is; switch on its vector state; calibrate the clock."""
     features.detect()
     enable_vector_state()
-    choose_level(u32(config.simd))
+    choose_level(u8(config.simd))
     calibration = tsc.calibrate(features, config.pvm)
     clock.khz = calibration[0]
     line = log.begin()
@@ -199,7 +199,7 @@ def disk() -> None:
         line.text(DISK_ERROR_TEXT[found])
     else:
         storage.disk = found
-        line.unsigned(found.byte_count // MEGABYTE)
+        line.unsigned(byte_count(found) // MEGABYTE)
         line.text(b" MiB")
     log.end()
 

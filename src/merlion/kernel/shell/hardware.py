@@ -1,11 +1,10 @@
 """Shell commands about devices: lspci, lsblk."""
 
-from bare import Bytes, u64, usize
+from bare import Bytes, usize
 from merlion.kernel.console import console
-from merlion.kernel.disk import Disk
 from merlion.kernel.hardware import hardware
 from merlion.kernel.pci.names import class_name, vendor_name
-from merlion.kernel.storage import storage
+from merlion.kernel.storage import byte_count, storage
 
 MEBIBYTE = 1 << 20
 
@@ -38,11 +37,6 @@ def lspci(arguments: Bytes) -> None:
         console.line(b"")
 
 
-def disk_bytes(disk: Disk) -> u64:
-    """Return how much a disk holds."""
-    return disk.byte_count
-
-
 def lsblk(arguments: Bytes) -> None:
     """List disks."""
     disk = storage.disk
@@ -50,5 +44,5 @@ def lsblk(arguments: Bytes) -> None:
         console.line(b"no disk")
         return
     console.write(b"disk0  ")
-    console.out.unsigned(disk_bytes(disk) // MEBIBYTE)
+    console.out.unsigned(byte_count(disk) // MEBIBYTE)
     console.line(b" MiB")

@@ -1,21 +1,22 @@
 """All commands, in the order `help` lists them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from bare import Bytes
 from merlion.kernel.console import console
 from merlion.kernel.shell import hardware, model, network, system
 
 
-@dataclass(frozen=True, slots=True)
 class Command:
-    """A name, what to type after it, what it does."""
+    """A name, what to type after it, what it does. Exists at import time only."""
 
-    name: bytes
-    usage: bytes
-    summary: bytes
-    run: Callable[[Bytes], None]
+    def __init__(
+        self, name: bytes, usage: bytes, summary: bytes, run: Callable[[Bytes], None]
+    ) -> None:
+        self.name = name
+        self.usage = usage
+        self.summary = summary
+        self.run = run
 
 
 def show_help(arguments: Bytes) -> None:

@@ -68,8 +68,9 @@ def fill_idt(gates: Slice[u64], stubs: u64) -> None:
 
 def tss_descriptor_low(base: u64) -> u64:
     """Return the first eight bytes of an available 64-bit TSS descriptor."""
-    limit = TSS_BYTES - 1
-    return limit | (base & 0xFF_FFFF) << 16 | u64(0x89) << 40 | (base >> 24 & 0xFF) << 56
+    low = TSS_BYTES - 1 | (base & 0xFF_FFFF) << 16 | u64(0x89) << 40
+    high: u64 = (base >> 24 & 0xFF) << 56
+    return low | high
 
 
 def fill_tables(cpu: CpuTables, stacks: u64) -> None:

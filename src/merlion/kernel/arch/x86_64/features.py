@@ -78,7 +78,7 @@ class Features(Struct):
     hypervisor_leaf_max: u32
     signature: u32
     xcr0: u64
-    level: u32
+    level: u8
     brand_length: usize
     brand: Array[u8] = array(BRAND_BYTES)
     vendor: Array[u8] = array(12)
@@ -150,7 +150,7 @@ class Features(Struct):
             return STATE_AVX
         return State.X87 | State.SSE
 
-    def best_level(self) -> u32:
+    def best_level(self) -> u8:
         """Return the highest level of `bare.simd` whose every feature is there and switched on."""
         has_avx2 = (
             self.xcr0 & STATE_AVX == STATE_AVX
@@ -187,13 +187,13 @@ def enable_vector_state() -> None:
     features.xcr0 = xgetbv(0)
 
 
-def choose_level(highest: u32) -> None:
+def choose_level(highest: u8) -> None:
     """Choose the instruction set for all `multiversion` code, at most `highest`."""
     features.level = min(features.best_level(), highest)
     set_level(features.level)
 
 
-def level_text(level: u32) -> Bytes:
+def level_text(level: u8) -> Bytes:
     """Return the name of an instruction set level."""
     if level == LEVEL_AVX512:
         return b"AVX-512"
