@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bare import Arena, Struct, Trap, static, u8, u32, u64
+from bare.testing import implementations
 from bare.unsafe import address_of
+
+# The methods of Arena itself run compiled while the second implementation is in use.
+impl = implementations("bare.arena")
+pytestmark = pytest.mark.usefixtures("impl")
 
 
 class Record(Struct):

@@ -7,7 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bare import static, u8
+from bare.testing import implementations
 from bare.text import Writer
+
+# The Writer class itself runs compiled while the second implementation is in use.
+impl = implementations("bare.text")
+pytestmark = pytest.mark.usefixtures("impl")
 
 
 def writer(size: int = 64) -> Writer:
