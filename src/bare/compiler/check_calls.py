@@ -298,14 +298,14 @@ class CallChecker(VectorChecker):
         held = self.hold(source)
         stored = self.stored_element(held)
         if name in ("find", "startswith", "endswith"):
-            arguments = [self.coerce(held, ty.BytesType(), node), *self.arguments(node)]
+            arguments = [self.coerce(held, ty.BYTES, node), *self.arguments(node)]
             if name == "find" and len(arguments) == 2:
                 arguments.append(Comptime(0))
             return self.call_function(getattr(runtime, "bytes_" + name), arguments, node)
         if isinstance(held.type, ty.BytesType) and name in ("fill", "copy_from"):
             self.refuse(node, "type", "Bytes are read-only", "take a Slice[u8]")
         size = self.element_bytes(stored)
-        target = Node("slice_pointer", ty.NONE, (held,))
+        target = Node("slice_pointer", ty.ADDRESS, (held,))
         count = self.length(held)
         if name == "copy_from":
             other = self.hold(self.as_slice(self.expression(node.args[0]), node))
@@ -318,7 +318,7 @@ class CallChecker(VectorChecker):
                 )
             same = self.compare_integers("eq", count, self.length(other), node)
             self.emit(Node("check", None, (same,), "lengths differ", self.span(node)))
-            origin = Node("slice_pointer", ty.NONE, (other,))
+            origin = Node("slice_pointer", ty.ADDRESS, (other,))
             total = Node("mul", self.usize, (count, self.integer(size)), "plain")
             return Node("memory", ty.NONE, (target, origin, total), "move", self.span(node))
         if name == "fill":
@@ -332,7 +332,10 @@ class CallChecker(VectorChecker):
         value = self.coerce(self.expression(node.args[0]), stored, node)
         zero = value.op == "const" and not value.data
         if size == 1 or zero:
-            byte = value if size == 1 else Node("const", u8, data=0)
+            byte = value if size == 1 and not zero else Node("const", u8, data=0)
+            if byte.type is bool:
+                one, none = self.integer(1), self.integer(0)
+                byte = Node("choose", u8, (byte, one, none), None, None, 0, 1)
             total = Node("mul", self.usize, (count, self.integer(size)), "plain")
             return Node("memory", ty.NONE, (target, byte, total), "fill", self.span(node))
         kept = self.hold(value)
@@ -558,8 +561,11 @@ class CallChecker(VectorChecker):
             if isinstance(values[0], Comptime) and isinstance(values[0].value, (dict, list, range)):
                 return Comptime(len(values[0].value))
             return self.length(self.as_slice(values[0], node))
-        if target in (min, max) and len(values) == 2:
-            return self.min_max(target.__name__, values[0], values[1], node)
+        if target in (min, max) and len(values) >= 2:
+            result = values[0]
+            for value in values[1:]:
+                result = self.min_max(target.__name__, result, value, node)
+            return result
         if target is abs:
             value = self.materialize(values[0], node)
             if ty.is_float(value.type):
@@ -571,8 +577,10 @@ class CallChecker(VectorChecker):
             return Node("choose", held.type, (test, other, held), None, self.span(node), 0, high)
         self.refuse(node, "subset", f"{target.__name__} is not part of the language here")
 
-    def min_max(self, name: str, left: Value, right: Value, node: ast.AST) -> Node:
+    def min_max(self, name: str, left: Value, right: Value, node: ast.AST) -> Value:
         """min and max of two numbers."""
+        if isinstance(left, Comptime) and isinstance(right, Comptime):
+            return Comptime((min if name == "min" else max)(left.value, right.value))
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(ty.is_float(k) for k in kinds):
             a, b = self.float_pair(node, left, right)

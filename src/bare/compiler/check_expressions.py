@@ -130,6 +130,8 @@ class ExpressionChecker(IntegerChecker):
                 return Node("wrap", number, (base,), number, None, base.low, base.high)
             return self.class_value(base, kind, name, node)
         if isinstance(kind, ty.UnionType):
+            if ty.union_kind(kind) == "closed" and ty.NONE not in self.possible_of(base):
+                return self.union_attribute(base, name, node)
             self.refuse(
                 node,
                 "type",
@@ -137,6 +139,35 @@ class ExpressionChecker(IntegerChecker):
                 "test it first (`is None`, isinstance) and return early",
             )
         self.refuse(node, "type", f"{ty.name_of(kind)} has no attribute {name}")
+
+    def union_attribute(self, base: Node, name: str, node: ast.AST) -> Node:
+        """An attribute that every member of a closed union has, with one type."""
+        held = self.hold(base)
+        result: Node | None = None
+        for member in reversed(self.possible_of(held)):
+            outer, self.out = self.out, []
+            value = self.materialize(self.attribute(self.member(held, member), name, node), node)
+            prelude, self.out = self.out, outer
+            if prelude:
+                value = Node(
+                    "sequence", value.type, (value,), None, None, value.low, value.high, (prelude,)
+                )
+            if result is None:
+                result = value
+                continue
+            if value.type != result.type:
+                self.refuse(
+                    node, "type", f"the members of the union give {name} different types"
+                )
+            low, high = min(value.low, result.low), max(value.high, result.high)
+            test = self.is_member(held, member)
+            result = Node("choose", value.type, (test, value, result), None, None, low, high)
+        assert result is not None
+        return result
+
+    def attribute_place(self, base: Any, name: str, node: ast.AST) -> Node:
+        """The address of a field of an import-time struct."""
+        return self.field(self.constant(base, node), name)[0]
 
     def constant_attribute(self, base: Any, name: str, node: ast.AST) -> Value:
         """An attribute of an import-time object; static structs are read at run time."""
@@ -483,11 +514,7 @@ class ExpressionChecker(IntegerChecker):
         """The type of `a if c else b`."""
         if isinstance(a, Comptime) and isinstance(b, Comptime):
             first, second = self.constant_type(a.value), self.constant_type(b.value)
-            if first == second:
-                return first
-            if ty.NONE in (first, second):
-                return ty.UnionType(first, second)
-            self.refuse(node, "type", "the two sides have different types")
+            return first if first == second else ty.UnionType(first, second)
         for x, y in ((a, b), (b, a)):
             if isinstance(y, Comptime) and isinstance(x, Node):
                 if y.value is None and not ty.has_none(x.type):
@@ -501,16 +528,15 @@ class ExpressionChecker(IntegerChecker):
         if a.type == b.type:
             return a.type
         if ty.is_bytes_like(a.type) and ty.is_bytes_like(b.type):
-            return ty.BytesType()
+            return ty.BYTES
         if ty.NONE in (a.type, b.type):
             return ty.UnionType(a.type, b.type)
-        try:
+        if all(ty.is_int(t) or ty.is_int_enum(t) for t in (a.type, b.type)):
             common = ty.common_type(a.type, b.type)
-        except AttributeError:
-            common = None
-        if common is None:
-            self.no_common_type(node, a.type, b.type)
-        return common
+            if common is None:
+                self.no_common_type(node, a.type, b.type)
+            return common
+        return ty.normalize(ty.UnionType(*self.possible_of(a), *self.possible_of(b)))
 
     # -- conditions ------------------------------------------------------------------------------
 
@@ -781,8 +807,8 @@ class ExpressionChecker(IntegerChecker):
 
         if predicate not in ("eq", "ne"):
             self.refuse(node, "subset", "Bytes have no order")
-        a = self.coerce(left, ty.BytesType(), node)
-        b = self.coerce(right, ty.BytesType(), node)
+        a = self.coerce(left, ty.BYTES, node)
+        b = self.coerce(right, ty.BYTES, node)
         same = self.call_function(runtime.bytes_equal, [a, b], node)
         assert isinstance(same, Node)
         return same if predicate == "eq" else Node("not", bool, (same,))

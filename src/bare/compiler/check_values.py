@@ -208,7 +208,7 @@ class ValueChecker:
         if isinstance(value, float):
             return f64
         if isinstance(value, (bytes, bytearray)):
-            return ty.BytesType()
+            return ty.BYTES
         if isinstance(value, Slice):
             return ty.SliceType(value.element)
         if isinstance(value, tuple):
@@ -243,9 +243,9 @@ class ValueChecker:
         if isinstance(value, float):
             return Node("const", f64, data=value, span=span)
         if isinstance(value, (bytes, bytearray)):
-            return Node("bytes", ty.BytesType(), data=bytes(value), span=span)
+            return Node("bytes", ty.BYTES, data=bytes(value), span=span)
         if isinstance(value, Slice):
-            base = Node("static", ty.NONE, data=(value.allocation, value.offset))
+            base = Node("static", ty.ADDRESS, data=(value._allocation_, value._offset_))
             length = self.integer(len(value))
             return Node("make_slice", ty.SliceType(value.element), (base, length), span=span)
         if ty.is_struct(type(value)):

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 
 from bare.codec import layout
 from bare.descriptors import TypeOf, is_struct, normalize
+from bare.simd import VecType
 
 DUNDER_METHODS = ("__enter__", "__exit__")
 NOT_CALLABLE = ("__bare_external__",)
@@ -88,7 +89,7 @@ def _storable(annotation: Any, names: dict[str, Any]) -> bool:
         layout(descriptor)
     except (TypeError, AttributeError, NameError, ValueError):
         return False
-    return not isinstance(descriptor, TypeOf)
+    return not isinstance(descriptor, (TypeOf, VecType))
 
 
 def module_name(path: Path) -> str:

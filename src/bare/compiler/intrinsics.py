@@ -13,6 +13,7 @@ from bare import ints
 from bare.compiler import types as ty
 from bare.compiler.check_values import Comptime, Value
 from bare.compiler.tree import Node
+from bare.simd import dispatch
 
 type Handler = Callable[[Any, ast.Call], Value]
 
@@ -92,7 +93,7 @@ def _stack(checker: Any, node: ast.Call) -> Value:
         fix = "take the storage as a parameter, or allocate it from an Arena"
         checker.refuse(node, "stack-size", f"{total} bytes are too many for the stack", fix)
     data = (total, max(align, 16) if total >= 16 else align)
-    base = checker.hold(Node("stack", ty.NONE, data=data, span=checker.span(node)))
+    base = checker.hold(Node("stack", ty.ADDRESS, data=data, span=checker.span(node)))
     length = checker.integer(count.value)
     return Node("make_slice", ty.SliceType(stored), (base, length), span=checker.span(node))
 
@@ -102,7 +103,7 @@ def _reinterpret(checker: Any, node: ast.Call) -> Value:
     source = checker.hold(checker.as_slice(checker.expression(node.args[1]), node))
     old = checker.element_bytes(checker.stored_element(source))
     new = checker.element_bytes(stored)
-    base = Node("slice_pointer", ty.NONE, (source,))
+    base = Node("slice_pointer", ty.ADDRESS, (source,))
     total = checker.integer_binary(node, "mul", checker.length(source), Comptime(old))
     total = checker.hold(Node(total.op, total.type, total.args, "plain", None, 0, ty.I64_MAX))
     if new > 1:
@@ -223,7 +224,7 @@ def _prefetch(checker: Any, node: ast.Call) -> Value:
 def _address_of(checker: Any, node: ast.Call) -> Value:
     value = checker.materialize(checker.expression(node.args[0]), node)
     if ty.is_slice(value.type):
-        value = Node("slice_pointer", ty.NONE, (value,))
+        value = Node("slice_pointer", ty.ADDRESS, (value,))
     return Node("address_to_int", ints.u64, (value,), low=0, high=ty.U64_MAX)
 
 
@@ -237,7 +238,7 @@ def _slice_at(checker: Any, node: ast.Call) -> Value:
     stored = storage_type(checker, node.args[0])
     address = checker.coerce(checker.expression(node.args[1]), ints.u64, node)
     count = checker.coerce(checker.expression(node.args[2]), ints.usize, node)
-    base = Node("int_to_address", ty.NONE, (address,))
+    base = Node("int_to_address", ty.ADDRESS, (address,))
     return Node("make_slice", ty.SliceType(stored), (base, count), span=checker.span(node))
 
 
@@ -275,15 +276,13 @@ def _symbol_address(checker: Any, node: ast.Call) -> Value:
 
 
 def _set_level(checker: Any, node: ast.Call) -> Value:
-    value = checker.coerce(checker.expression(node.args[0]), ints.u8, node)
-    place = Node("symbol_place", ty.NONE, data="bare_simd_level")
+    value = checker.hold(checker.coerce(checker.expression(node.args[0]), ints.u8, node))
+    place = checker.attribute_place(dispatch, "level", node)
+    known = checker.compare_integers("le", value, checker.integer(2), node)
+    reason = "there is no such instruction-set level"
+    checker.emit(Node("check", None, (known,), reason, checker.span(node)))
     checker.emit(Node("store", None, (place, value), (ints.u8, 0), checker.span(node)))
     return Node("null", ty.NONE)
-
-
-def _level(checker: Any, node: ast.Call) -> Value:
-    place = Node("symbol_place", ty.NONE, data="bare_simd_level")
-    return Node("load", ints.u8, (place,), (ints.u8, 0), None, 0, 255)
 
 
 def _trap_site(checker: Any, node: ast.Call) -> Value:
@@ -318,6 +317,5 @@ INTRINSICS: dict[str, Handler] = {
     "set_defaults": _set_defaults,
     "symbol_address": _symbol_address,
     "set_level": _set_level,
-    "level": _level,
     "trap_site": _trap_site,
 }

@@ -155,7 +155,7 @@ class Constants:
     def reference(self, target: Any) -> str | None:
         """The address of a Python object that static storage points to."""
         if isinstance(target, Slice):
-            return self.address(target.allocation, target.offset) if len(target) else None
+            return self.address(target._allocation_, target._offset_) if len(target) else None
         if ty.is_struct(type(target)):
             return self.address(target._allocation_, target._offset_)
         return None
@@ -193,7 +193,7 @@ class Constants:
                 return "zeroinitializer"
             return f"{{ ptr {self.literal(bytes(found))}, i64 {len(found)} }}"
         if isinstance(found, Slice):
-            where = self.address(found.allocation, found.offset)
+            where = self.address(found._allocation_, found._offset_)
             return f"{{ ptr {where}, i64 {len(found)} }}"
         if found is None:
             return "zeroinitializer"

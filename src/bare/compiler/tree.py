@@ -69,7 +69,6 @@ OPERATIONS: dict[str, tuple[int | None, str]] = {
     "lookup": (1, "(keys, constants): the constant of an integer key; traps when there is none"),
     "static": (0, "(allocation, offset): the address of import-time storage"),
     "symbol": (0, "name of a linker symbol: its address as u64"),
-    "symbol_place": (0, "name of a variable the unit defines"),
     "trap_site": (1, "index: the record of a trap site"),
     "local": (0, "Local: its value"),
     "stack": (0, "(bytes, align): zeroed stack storage, a fresh address at each place"),

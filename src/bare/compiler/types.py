@@ -16,6 +16,7 @@ from bare.descriptors import (
     ArrayType,
     AtomicType,
     BigEndianType,
+    Bytes,
     BytesType,
     Composite,
     FloatType,
@@ -34,6 +35,7 @@ from bare.simd import VecType
 from bare.structs import Struct, Wire
 
 INT = IntType("int", 64, True)
+BYTES = Bytes
 NONE = type(None)
 I64_MIN, I64_MAX, U64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
@@ -48,6 +50,15 @@ class MaskType:
     """One bit a lane, made by comparing vectors of `lanes` elements."""
 
     lanes: int
+
+
+class Address:
+    """The type of an address that is no value of the language: where a slice starts."""
+
+    name = "address"
+
+
+ADDRESS = Address()
 
 
 def is_int(t: Any) -> TypeGuard[IntType]:
