@@ -41,13 +41,21 @@ class View[T]:
     element: Descriptor
 
     @property
-    def _address_(self) -> int:
-        return self._allocation_.address + self._offset_
-
-    @property
     def address(self) -> int:
         """Where the first element lies."""
         return self._allocation_.address + self._offset_
+
+    _address_ = address
+
+    @property
+    def allocation(self) -> Allocation:
+        """What holds the elements."""
+        return self._allocation_
+
+    @property
+    def offset(self) -> int:
+        """Where in the allocation the first element lies."""
+        return self._offset_
 
     def __len__(self) -> int:
         return self._length_
