@@ -4,7 +4,6 @@ import struct
 from dataclasses import dataclass
 
 from bare import Slice, static, u8
-
 from merlion.net.limits import FRAME_MAX, SECOND
 from merlion.net.stack import Stack
 

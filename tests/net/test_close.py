@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from bare.testing import implementations
 from merlion.net.tcp_connection import CloseReason, State
 from tests.net.peer import ACK, FIN, RST, SYN, Peer, brief

@@ -4,6 +4,7 @@ import struct
 from typing import Any
 
 import pytest
+
 from bare.testing import implementations
 from merlion.net.limits import SECOND
 from merlion.net.tcp_connection import CloseReason, State

@@ -9,7 +9,6 @@ import random
 from dataclasses import dataclass, field
 
 from bare import Arena, Slice, static, u8
-
 from merlion.net.limits import FRAME_MAX, MILLISECOND, NEVER, SECOND
 from merlion.net.stack import Stack, StackConfig, create
 

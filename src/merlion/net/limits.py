@@ -61,7 +61,6 @@ RTO_SYN_LOST = 3 * SECOND  # RFC 6298 section 5.7.
 # RFC 6298 asks for a floor of 1 s. Like Linux we bound the variance term instead, which leaves
 # room for a peer that delays its ACK by 200 ms and repairs a lost token five times faster.
 RTO_VARIANCE_MIN = 200 * MILLISECOND
-CLOCK_GRANULARITY = 1 * MILLISECOND
 DELAYED_ACK = 40 * MILLISECOND
 CHALLENGE_INTERVAL = 100 * MILLISECOND  # RFC 5961 section 7, per connection: no side channel.
 USER_TIMEOUT = 100 * SECOND  # RFC 1122 section 4.2.3.5, R2: no progress on sent data.

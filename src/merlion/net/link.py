@@ -133,17 +133,18 @@ class Link(Struct):
         packet = frame[PACKET_AT:]
         ipv4.emit(packet, self.address, destination, protocol, payload_bytes)
 
-    def transmit(self, out: Slice[u8], now_ns: u64) -> usize:
-        """The next ARP question or queued frame; 0 when there is none."""
-        if self.address != 0:
-            entry = self.neighbours.next_question(now_ns)
-            if entry is not None:
-                target = self.neighbours.question_target(entry)
-                ethernet.emit(out, target, self.mac, ethernet.ETHERTYPE_ARP)
-                body = out[ETHERNET_BYTES:]
-                arp.emit(body, arp.REQUEST, self.mac, self.address, 0, entry.address)
-                return pad(out, ETHERNET_BYTES + arp.ARP_BYTES)
-        return self.transmit_queued(out, now_ns)
+    def transmit_question(self, out: Slice[u8], now_ns: u64) -> usize:
+        """The next ARP question that is due; 0 when there is none."""
+        if self.address == 0:
+            return 0
+        entry = self.neighbours.next_question(now_ns)
+        if entry is None:
+            return 0
+        target = self.neighbours.question_target(entry)
+        ethernet.emit(out, target, self.mac, ethernet.ETHERTYPE_ARP)
+        body = out[ETHERNET_BYTES:]
+        arp.emit(body, arp.REQUEST, self.mac, self.address, 0, entry.address)
+        return pad(out, ETHERNET_BYTES + arp.ARP_BYTES)
 
     def transmit_queued(self, out: Slice[u8], now_ns: u64) -> usize:
         """The first queued frame whose neighbour is known."""
@@ -172,7 +173,7 @@ class Link(Struct):
         return 0
 
     def next_deadline(self) -> u64:
-        """When `transmit` may have an ARP question."""
+        """When an ARP question is due."""
         return self.neighbours.next_deadline() if self.address != 0 else NEVER
 
 

@@ -5,7 +5,6 @@ One segment is timed at a time, and never one that was sent twice (Karn's algori
 
 from bare import Struct, u32, u64
 from merlion.net.limits import (
-    CLOCK_GRANULARITY,
     NEVER,
     RTO_INITIAL,
     RTO_MAX,
@@ -65,7 +64,7 @@ class RoundTrip(Struct):
         if self.srtt == 0:
             self.rto = RTO_INITIAL
             return
-        spread = max(4 * self.variance, CLOCK_GRANULARITY, RTO_VARIANCE_MIN)
+        spread = max(4 * self.variance, RTO_VARIANCE_MIN)
         self.rto = min(self.srtt + spread, RTO_MAX)
 
     def back_off(self) -> None:

@@ -4,8 +4,8 @@ One Ethernet interface, one IPv4 address (static or from DHCP), TCP, UDP, ICMP e
 allocated by `create`; after that nothing allocates, blocks, or reads a clock. Whatever arrives, a
 frame is either handled or counted and dropped: it never traps.
 
-Order of transmission: ARP and queued frames, DHCP, segments without connection, then connections
-in turn. Datagram sockets are `stack.udp`; sending is `stack.udp_send`.
+Order of transmission: queued frames, DHCP, segments without connection, connections
+in turn, ARP questions. Datagram sockets are `stack.udp`; sending is `stack.udp_send`.
 """
 
 from bare import Arena, Bytes, Slice, Struct, u8, u16, u32, u64, usize
@@ -134,7 +134,8 @@ class Stack(Struct):
 
     def next_deadline(self) -> u64:
         """The earliest time at which `poll` and `transmit` have something to do by themselves."""
-        return min(self.tcp.next_deadline(), self.dhcp.next_deadline(), self.link.next_deadline())
+        below = min(self.dhcp.next_deadline(), self.link.next_deadline())
+        return min(below, self.tcp.next_deadline())
 
     # Frames in.
 
@@ -259,13 +260,15 @@ class Stack(Struct):
         """Build the next frame in `frame` (at least FRAME_MAX long); 0 when there is none."""
         assert len(frame) >= FRAME_MAX, "the transmit buffer is shorter than a frame"
         self.now_ns = max(self.now_ns, now_ns)
-        length = self.link.transmit(frame, self.now_ns)
+        length = self.link.transmit_queued(frame, self.now_ns)
         if length == 0 and self.dhcp.pending != 0:
             length = self.transmit_dhcp(frame)
         if length == 0 and self.tcp.table.reply_count > 0:
             length = self.transmit_replies(frame)
         if length == 0 and self.tcp.table.output.count > 0:
             length = self.transmit_connections(frame)
+        if length == 0:  # Last, because all of the above may raise the question.
+            length = self.link.transmit_question(frame, self.now_ns)
         if length > 0:
             self.counters.frames_out += 1
         return length

@@ -83,11 +83,10 @@ class Tcp(Struct):
     def next_deadline(self) -> u64:
         """When `poll` next has something to do."""
         table = self.table
-        return min(
-            table.timers.next_deadline(),
-            table.half_open_timers.next_deadline(),
-            table.time_wait_timers.next_deadline(),
+        passive = min(
+            table.half_open_timers.next_deadline(), table.time_wait_timers.next_deadline()
         )
+        return min(passive, table.timers.next_deadline())
 
     def pop_output(self) -> u32:
         """A connection that may have something to send, or NO_SLOT."""

@@ -165,7 +165,8 @@ class Connection(Struct):
 
     def next_deadline(self) -> u64:
         """The earliest of its timers."""
-        return min(self.retransmit_at, self.ack_at, self.keepalive_at, self.linger_at)
+        soon = min(self.retransmit_at, self.ack_at)
+        return min(soon, min(self.keepalive_at, self.linger_at))
 
     def stop_timers(self) -> None:
         """Disarm everything."""

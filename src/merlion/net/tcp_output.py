@@ -131,7 +131,7 @@ def clip(connection: Connection, start: u32, end: u32) -> Piece:
     if not seq_lt(start, data_end):
         return Piece(start, 0, connection.fin_sent() and start == data_end)
     available = seq_diff(data_end, start)
-    length = min(available, seq_diff(end, start), connection.mss)
+    length = min(min(available, connection.mss), seq_diff(end, start))
     fin = connection.fin_sent() and length == available
     return Piece(start, length, fin)
 
@@ -197,7 +197,7 @@ def new_piece(connection: Connection, room: u32) -> Piece:
     available = seq_diff(data_end, start)
     flight = connection.flight()
     window = connection.snd_wnd - min(connection.snd_wnd, flight)
-    length = min(available, window, room, connection.mss)
+    length = min(min(available, connection.mss), min(window, room))
     if length < available and length < connection.mss:
         # Cut short by a window: wait for more of it, unless it is half of all there ever was.
         small = room < window or 2 * length < connection.snd_wnd_max
