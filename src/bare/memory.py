@@ -135,8 +135,7 @@ class View[T]:
             view = self._raw()
             block = bytes(view[: self._codec_.size]) * min(self._length_, FILL_ELEMENTS)
             for start in range(0, len(view), len(block)):
-                part = view[start : start + len(block)]
-                part[:] = block[: len(part)]
+                view[start : start + len(block)] = block[: len(view) - start]
             return
         for index in range(self._length_):
             self._codec_.write(self._allocation_, self._offset_ + index * self._codec_.size, value)
