@@ -152,7 +152,9 @@ def read_part(reader: JsonReader) -> Bytes | ApiError:
             found = True
         elif not reader.leave(value):
             return bad_json()
-    return text if found else invalid(b"messages", CONTENT_MESSAGE)
+    if not found:
+        return invalid(b"messages", CONTENT_MESSAGE)
+    return text
 
 
 def read_prompt(backend: Backend, body: Slice[u8], at: usize) -> ApiError | None:

@@ -110,7 +110,9 @@ class ScriptedBackend(Struct):
             error = self.prompt_token(0x3E)
         if error is None:
             error = self.prompt_text(content, False)
-        return self.prompt_token(0x0A) if error is None else error
+        if error is None:
+            error = self.prompt_token(0x0A)
+        return error
 
     def prompt_reply(self) -> PromptError | None:
         """What a template puts before the reply."""
