@@ -174,4 +174,3 @@ def test_dhcp_answers_are_fuzzed(impl: Any) -> None:
         stack.receive(ethernet(udp(67, 68, body, to=0xFFFF_FFFF)), i)
         stack.poll(i + rng.choice((0, 10**9, 10**12)))
         stack.next_deadline()
-

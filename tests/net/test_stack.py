@@ -102,6 +102,29 @@ def test_echo(stack: Stack) -> None:
     assert give(stack, ethernet(icmp(8, 0, body), to=0xFFFF_FFFF_FFFF)) == []
 
 
+def test_ping(stack: Stack) -> None:
+    give(stack, arp(1, PEER, US))
+    assert stack.ping(PEER, 7)
+    [request] = frames_of(stack, SECOND)
+    assert request[34] == 8
+    assert internet_checksum(request[34:]) == 0
+    give(stack, ethernet(icmp(0, 0, request[38:])), 2 * SECOND)
+    assert (stack.echo_sequence, stack.echo_received_ns) == (7, 2 * SECOND)
+    give(stack, ethernet(icmp(0, 0, b"\0\1\0\1")), 3 * SECOND)  # Someone else's identifier.
+    assert stack.echo_received_ns == 2 * SECOND
+
+
+def test_unlisten_refuses_only_new_connections(stack: Stack) -> None:
+    stack.listen(80)
+    peer = Peer(stack)
+    slot = peer.open()
+    stack.unlisten(80)
+    peer.send(16, 1, 1, b"still here")
+    assert len(stack.readable(slot)) == 10
+    [refusal] = Peer(stack, port=5001).send(SYN)
+    assert refusal.flags & 4
+
+
 def test_padding_is_not_echoed(stack: Stack) -> None:
     give(stack, arp(1, PEER, US))
     [frame] = give(stack, ethernet(icmp(8, 0, b"\0\1\0\1")) + b"garbage")

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 from bare import Arena, Slice, static, u8
 from merlion.net.limits import FRAME_MAX, MILLISECOND, NEVER, SECOND
-from merlion.net.stack import Stack, StackConfig, create
+from merlion.net.stack import Stack, create
+from merlion.net.stack_config import StackConfig
 
 NETMASK = 0xFFFF_FF00
 

@@ -13,6 +13,8 @@ CODE_PROTOCOL = 2
 CODE_PORT = 3
 CODE_TOO_BIG = 4
 ICMP_BYTES = 8
+PING_IDENTIFIER = 0x4D4C  # Ours; "ML".
+PING_BYTES = 64
 QUOTED_BYTES = 28  # The IP header we were sent (without options) and eight bytes more.
 MTU_SMALLEST = 552  # Smaller claims are capped, as Linux does: they only serve to slow us down.
 
@@ -89,6 +91,17 @@ def emit_echo_reply(out: Slice[u8], request: Bytes) -> None:
     assert header is not None, "an echo request without header"
     header.type = ECHO_REPLY
     header.checksum = 0
+    header.checksum = checksum(out)
+
+
+def emit_echo_request(out: Slice[u8], sequence: u16) -> None:
+    """Write an echo request of PING_BYTES."""
+    out.fill(0)
+    header = IcmpHeader.view(out)
+    assert header is not None, "no room for an echo request"
+    header.type = ECHO_REQUEST
+    header.identifier = PING_IDENTIFIER
+    header.mtu = sequence
     header.checksum = checksum(out)
 
 

@@ -14,49 +14,21 @@ from merlion.net.dhcp import DhcpClient, DhcpEvent, DhcpState
 from merlion.net.dhcp_message import CLIENT_PORT, SERVER_PORT
 from merlion.net.ipv4 import Ipv4Error, Packet
 from merlion.net.limits import (
-    ACCEPT_BACKLOG,
     DHCP_MESSAGE_BYTES,
     ETHERNET_BYTES,
     FRAME_MAX,
     ICMP_ERRORS_PER_SECOND,
     NO_SLOT,
-    SYN_QUEUE,
-    TIME_WAIT_ENTRIES,
     UDP_BYTES,
     UDP_DATAGRAM_BYTES,
 )
 from merlion.net.link import PAYLOAD_AT, Link, pad
 from merlion.net.rate_limit import RateLimit
+from merlion.net.stack_config import StackConfig, StackCounters
 from merlion.net.tcp import Tcp
 from merlion.net.tcp_connection import CloseReason, State
 from merlion.net.tcp_table import TcpConfig
 from merlion.net.udp_socket import UdpTable
-
-
-class StackConfig(Struct):
-    """Sizes and secrets. The keys must be unpredictable: they protect sequence numbers."""
-
-    key0: u64
-    key1: u64
-    connections: usize = 1024
-    receive_bytes: usize = 16384
-    transmit_bytes: usize = 16384
-    backlog: usize = ACCEPT_BACKLOG
-    syn_queue: usize = SYN_QUEUE
-    time_waits: usize = TIME_WAIT_ENTRIES
-
-
-class StackCounters(Struct):
-    """What happened to frames, for /metrics and the shell."""
-
-    frames_in: u64
-    frames_out: u64
-    ignored: u64  # Not for us, or a protocol we do not speak.
-    malformed: u64
-    checksum_errors: u64
-    fragments: u64
-    echo_requests: u64
-    udp_unreachable: u64
 
 
 class Stack(Struct):
@@ -68,6 +40,8 @@ class Stack(Struct):
     dhcp: DhcpClient
     icmp_limit: RateLimit
     counters: StackCounters
+    echo_sequence: u16  # Of the latest echo reply,
+    echo_received_ns: u64  # which came then; 0 before the first.
     now_ns: u64  # The latest time that was passed in.
 
     def start(self, arena: Arena, config: StackConfig) -> None:
@@ -88,8 +62,6 @@ class Stack(Struct):
         self.dhcp.key0 = config.key1
         self.dhcp.key1 = config.key0
         self.icmp_limit.per_second = ICMP_ERRORS_PER_SECOND
-
-    # Addresses.
 
     def configure(self, mac: u64, address: u32, netmask: u32, gateway: u32) -> None:
         """Use a static address (or none, when `address` is 0)."""
@@ -123,8 +95,6 @@ class Stack(Struct):
     def has_address(self) -> bool:
         """Whether the stack can talk."""
         return self.link.address != 0
-
-    # Time.
 
     def poll(self, now_ns: u64) -> None:
         """Fire timers. Call often; `next_deadline` says when it matters."""
@@ -208,6 +178,9 @@ class Stack(Struct):
             end = PAYLOAD_AT + len(message)
             icmp.emit_echo_reply(frame.bytes[PAYLOAD_AT:end], message)
             self.link.seal_packet(frame, packet.source, ipv4.PROTOCOL_ICMP)
+        elif header.type == icmp.ECHO_REPLY and header.identifier == icmp.PING_IDENTIFIER:
+            self.echo_sequence = header.mtu
+            self.echo_received_ns = self.now_ns
         elif header.type == icmp.UNREACHABLE:
             self.receive_tcp_error(message)
 
@@ -253,8 +226,6 @@ class Stack(Struct):
             return
         icmp.emit_unreachable(frame.bytes[PAYLOAD_AT:], code, packet.bytes)
         self.link.seal_packet(frame, packet.source, ipv4.PROTOCOL_ICMP)
-
-    # Frames out.
 
     def transmit(self, frame: Slice[u8], now_ns: u64) -> usize:
         """Build the next frame in `frame` (at least FRAME_MAX long); 0 when there is none."""
@@ -336,6 +307,10 @@ class Stack(Struct):
         """Accept connections to `port`. False when too many ports are listened to."""
         return self.tcp.listen(port)
 
+    def unlisten(self, port: u16) -> None:
+        """Refuse new connections to `port`; those that exist live on."""
+        self.tcp.unlisten(port)
+
     def accept(self) -> u32 | None:
         """A new connection, or None."""
         return self.tcp.accept()
@@ -388,7 +363,19 @@ class Stack(Struct):
         """Bytes queued and not yet acknowledged by the peer."""
         return self.tcp.table.connections[connection].tx.count
 
-    # Datagrams.
+    # Datagrams and echo.
+
+    def ping(self, address: u32, sequence: u16) -> bool:
+        """Queue an echo request; `echo_sequence` and `echo_received_ns` tell of the reply."""
+        if self.link.address == 0:
+            return False
+        frame = self.link.new_packet(address, icmp.PING_BYTES, self.now_ns)
+        if frame is None:
+            return False
+        message = frame.bytes[PAYLOAD_AT : PAYLOAD_AT + icmp.PING_BYTES]
+        icmp.emit_echo_request(message, sequence)
+        self.link.seal_packet(frame, address, ipv4.PROTOCOL_ICMP)
+        return True
 
     def udp_send(self, socket: u32, address: u32, port: u16, payload: Bytes) -> bool:
         """Queue one datagram; False when it cannot be sent now."""

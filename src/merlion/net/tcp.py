@@ -179,6 +179,15 @@ class Tcp(Struct):
         table.port_count += 1
         return True
 
+    def unlisten(self, port: u16) -> None:
+        """Refuse new connections to `port`; those that exist live on."""
+        table = self.table
+        for i in range(table.port_count):
+            if table.ports[i] == port:
+                table.port_count -= 1
+                table.ports[i] = table.ports[table.port_count]
+                return
+
     def accept(self) -> u32 | None:
         """An established connection nobody has taken yet."""
         slot = self.table.accepted.pop()
