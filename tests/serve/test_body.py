@@ -54,7 +54,9 @@ def test_length(impl: Any, body: bytes, cuts: list[int]) -> None:
     assert decode(impl, body + b"GET", cuts, len(body)) == (body, b"GET", True)
 
 
-@given(raw=st.binary(max_size=30) | st.text("0123abF\r\n; x", max_size=30).map(str.encode), cuts=CUTS)
+@given(
+    raw=st.binary(max_size=30) | st.text("0123abF\r\n; x", max_size=30).map(str.encode), cuts=CUTS
+)
 def test_any_bytes_any_cuts(impl: Any, raw: bytes, cuts: list[int]) -> None:
     assert decode(impl, raw, cuts) == decode(impl, raw, [])
 

@@ -85,7 +85,9 @@ def test_tokenize_and_back(stage: Any) -> None:
     reply = client.call("/detokenize", {"tokens": list('é"\n'.encode())})
     assert reply.json == {"content": 'é"\n'}
     check_error(client.call("/tokenize", {}), 400, "invalid_request_error", param="content")
-    check_error(client.call("/detokenize", {"tokens": [-1]}), 400, "invalid_request_error", param="tokens")
+    check_error(
+        client.call("/detokenize", {"tokens": [-1]}), 400, "invalid_request_error", param="tokens"
+    )
 
 
 def test_props(stage: Any, kit: Any) -> None:
@@ -280,22 +282,24 @@ def test_messages_become_the_prompt(stage: Any) -> None:
         assert stage.connect().call("/v1/chat/completions", raw).status == 200
         count = stage.backend.prompt_count
         prompt = bytes(list(stage.backend.prompt[:count])).decode()
-        assert prompt == (
-            '<system>be 👋 "kind"\n<user>a\n\nb\n<assistant>\n<tool>\n<assistant>'
-        )
+        assert prompt == ('<system>be 👋 "kind"\n<user>a\n\nb\n<assistant>\n<tool>\n<assistant>')
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"{}x", b'{"messages": "\xff"}', b'{"a": "\\ud800"}', b"\x00"]
 )
 def test_bad_json(stage: Any, raw: bytes) -> None:
-    error = check_error(stage.connect().call("/v1/chat/completions", raw), 400, "invalid_request_error")
+    error = check_error(
+        stage.connect().call("/v1/chat/completions", raw), 400, "invalid_request_error"
+    )
     assert error["code"] == "invalid_json"
 
 
 def test_missing_prompt(stage: Any) -> None:
     client = stage.connect()
-    check_error(client.call("/v1/chat/completions", {}), 400, "invalid_request_error", param="messages")
+    check_error(
+        client.call("/v1/chat/completions", {}), 400, "invalid_request_error", param="messages"
+    )
     check_error(client.call("/v1/completions", {}), 400, "invalid_request_error", param="prompt")
     for prompt in (5, {}, [["a"]], ["a", "b"], [1, "a"], [1.5], [-1], [99999]):
         reply = client.call("/v1/completions", {"prompt": prompt})

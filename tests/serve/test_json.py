@@ -89,7 +89,9 @@ def test_skips_what_json_writes(impl: Any, value: Any, ascii_only: bool) -> None
     assert bytes(reader.raw) == b"7"
 
 
-@given(data=st.binary(max_size=24) | st.text('{}[]",:\\u0123dce-.tfn ', max_size=24).map(str.encode))
+@given(
+    data=st.binary(max_size=24) | st.text('{}[]",:\\u0123dce-.tfn ', max_size=24).map(str.encode)
+)
 def test_agrees_with_python_on_any_bytes(impl: Any, data: bytes) -> None:
     try:
         expected = json.loads(data.decode(), parse_constant=lambda _: 1 / 0)

@@ -63,6 +63,11 @@ class Connection(Struct):
         self.output_ns = now_ns
         self.begin_request(now_ns)
 
+    @property
+    def is_idle(self) -> bool:
+        """Say whether the connection is between requests, with nothing on its way."""
+        return self.phase == Phase.HEAD and self.raw_start == self.raw_end and self.outbox.is_empty
+
     def enter(self, phase: Phase, now_ns: u64) -> None:
         """Change phase."""
         self.phase = phase
@@ -81,8 +86,8 @@ class Connection(Struct):
         self.enter(Phase.HEAD, now_ns)
 
     def take(self, data: Bytes, now_ns: u64) -> usize:
-        """Copy in as much of `data` as there is room for. What comes after the end is dropped."""
-        if self.phase == Phase.CLOSING:
+        """Copy in as much of `data` as there is room for. What follows the end is dropped."""
+        if self.phase == Phase.CLOSING or (self.phase == Phase.DRAIN and self.close_after):
             return len(data)
         self.input_ns = now_ns
         if self.phase == Phase.HEAD and self.raw_start == self.raw_end:

@@ -44,6 +44,8 @@ BODY_TOTAL_TIMEOUT_NS = 300 * SECOND_NS
 LARGE_WAIT_NS = 10 * SECOND_NS
 WRITE_TIMEOUT_NS = 60 * SECOND_NS
 IDLE_TIMEOUT_NS = 75 * SECOND_NS
+# When all places are taken, a connection idle for this long makes way for a new one.
+IDLE_KEPT_NS = SECOND_NS
 # Comment lines while a stream is silent: proxies give up after 30 to 60 s.
 KEEP_ALIVE_NS = 10 * SECOND_NS
 # After our last byte the peer may still be sending; we read and drop that for this long.

@@ -24,6 +24,7 @@ from merlion.serve.limits import (
     CONNECTIONS_MAX,
     HEAD_BYTES_MAX,
     HEAD_TIMEOUT_NS,
+    IDLE_KEPT_NS,
     IDLE_TIMEOUT_NS,
     INPUT_BYTES,
     LARGE_BODY_BYTES,
@@ -79,7 +80,18 @@ class Server(Struct):
                 connection.reset(now_ns)
                 self.service.connections_open += 1
                 return u32(index)
+        self.close_idle(now_ns)
         return None
+
+    def close_idle(self, now_ns: u64) -> None:
+        """Close the connection that has been idle longest, so that a new one finds a place soon."""
+        found: Connection | None = None
+        for connection in self.connections:
+            if connection.is_idle and now_ns - connection.since_ns >= IDLE_KEPT_NS:
+                if found is None or connection.since_ns < found.since_ns:
+                    found = connection
+        if found is not None:
+            self.shut(found)
 
     def receive(self, index: u32, data: Bytes, now_ns: u64) -> usize:
         """Bytes from the client. Returns how many were taken; offer the rest again later."""
