@@ -195,7 +195,9 @@ class Checker(CallChecker):
             return
         assert isinstance(node.target, (ast.Attribute, ast.Subscript))
         address, stored, align = self.place(node.target)
-        held = self.hold(address)
+        held = self.hold(
+            Node(address.op, ty.ADDRESS, address.args, address.data, address.span)
+        )
         current = self.load_from(held, stored, align, node.target)
         right = self.expression(node.value)
         self.store_to(held, stored, align, self.binary(node, node.op, current, right), node)

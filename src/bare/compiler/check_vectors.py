@@ -153,7 +153,7 @@ class VectorChecker(ExpressionChecker):
         if name in UNARY:
             return self.vector(name, base.type, (base,), None, node)
         if name in REDUCTIONS:
-            return self.vector(name, self.reduced(element, name), (base,), None, node)
+            return self.vector(name, element, (base,), None, node)
         if name == "round_to_i32":
             return self.vector(name, self.vec_of(i32), (base,), None, node)
         if name in ("to", "bits"):
@@ -164,10 +164,6 @@ class VectorChecker(ExpressionChecker):
                 self.refuse(node, "type", "to() converts between i32 and f32 lanes")
             return self.vector(name, self.vec_of(target.value), (base,), None, node)
         self.refuse(node, "name", f"Vec has no method {name}")
-
-    def reduced(self, element: Any, name: str) -> Any:
-        """The scalar type of a reduction: sums of small lanes are exact in i64."""
-        return element if ty.is_float(element) or name != "sum" else ty.INT
 
     def vector_store(self, base: Node, arguments: list[Value], node: ast.Call) -> Node:
         """`v.store(slice, index)`: f32 rounds to 16-bit floats, i32 truncates to bytes."""

@@ -5,8 +5,8 @@ instructions for `dot4` (vpdpbusd, vpmaddwd, pmaddwd) and for half floats (F16C 
 """
 
 from bare.compiler import types as ty
-from bare.compiler.emit_values import FLOAT, SIGNED, UNSIGNED, ValueEmitter, unsigned
-from bare.compiler.llvm import PAIR, stored
+from bare.compiler.emit_values import FLOAT, SIGNED, UNSIGNED, ValueEmitter
+from bare.compiler.llvm import stored
 from bare.compiler.tree import Node
 
 
@@ -216,11 +216,11 @@ class VectorEmitter(ValueEmitter):
         return self.let(f"call {result} @{full}({text})")
 
     def v_min(self, node: Node) -> str:
-        """Smaller lane; for floats `b if b < a else a`, as Python's min."""
+        """Smaller lane; for floats `a if a < b else b`, as minps."""
         return self.extremum(node, "min", "olt")
 
     def v_max(self, node: Node) -> str:
-        """Larger lane; for floats `b if b > a else a`, as Python's max."""
+        """Larger lane; for floats `a if a > b else b`, as maxps."""
         return self.extremum(node, "max", "ogt")
 
     def extremum(self, node: Node, name: str, predicate: str) -> str:
@@ -230,9 +230,9 @@ class VectorEmitter(ValueEmitter):
             return self.intrinsic(("s" if element.signed else "u") + name, node)
         a, b = self.pair(*node.args)
         kind = self.kind(node.type)
-        test = self.let(f"fcmp {predicate} {kind} {b}, {a}")
+        test = self.let(f"fcmp {predicate} {kind} {a}, {b}")
         lanes = self.lanes(node.type)
-        return self.let(f"select <{lanes} x i1> {test}, {kind} {b}, {kind} {a}")
+        return self.let(f"select <{lanes} x i1> {test}, {kind} {a}, {kind} {b}")
 
     def v_abs(self, node: Node) -> str:
         """Magnitude; the least integer wraps to itself."""
@@ -262,18 +262,17 @@ class VectorEmitter(ValueEmitter):
         return self.from_stored(found, t.element)
 
     def v_sum(self, node: Node) -> str:
-        """Sum of the lanes: floats by halves (the order the language page states), ints exact."""
+        """Sum of the lanes: floats by halves (the order the language page states), ints modulo."""
         t = node.args[0].type
         operand = self.value_of(node.args[0])
         lanes = self.lanes(t)
         if ty.is_float(t.element):
             return self.halves(operand, lanes, lambda a, b, k: self.let(f"fadd {k} {a}, {b}"))
-        wide = f"<{lanes} x i64>"
-        extend = "sext" if t.element.signed else "zext"
-        total = self.let(f"{extend} {self.kind(t)} {operand} to {wide}")
-        name = f"llvm.vector.reduce.add.v{lanes}i64"
-        self.unit.declare(name, "i64", wide)
-        return self.let(f"call i64 @{name}({wide} {total})")
+        kind = stored(t.element)
+        full = f"llvm.vector.reduce.add.{self.suffix(t)}"
+        self.unit.declare(full, kind, self.kind(t))
+        found = self.let(f"call {kind} @{full}({self.kind(t)} {operand})")
+        return self.from_stored(found, t.element)
 
     def halves(self, operand: str, lanes: int, combine: object) -> str:
         """Fold the upper half onto the lower until one lane is left."""
@@ -300,9 +299,9 @@ class VectorEmitter(ValueEmitter):
         if ty.is_float(t.element):
 
             def pick(a: str, b: str, kind: str) -> str:
-                test = self.let(f"fcmp {predicate} {kind} {b}, {a}")
+                test = self.let(f"fcmp {predicate} {kind} {a}, {b}")
                 count = kind[1:].split(" ")[0]
-                return self.let(f"select <{count} x i1> {test}, {kind} {b}, {kind} {a}")
+                return self.let(f"select <{count} x i1> {test}, {kind} {a}, {kind} {b}")
 
             return self.halves(operand, lanes, pick)
         letter = "s" if t.element.signed else "u"
@@ -413,6 +412,3 @@ class VectorEmitter(ValueEmitter):
         self.unit.declare("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
         self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
         return ""
-
-
-_ = (PAIR, unsigned)
