@@ -65,25 +65,27 @@ def has_shape(tensor: Tensor, row: u32, rows: u32) -> bool:
     return tensor.dims[2] == 1 and tensor.dims[3] == 1
 
 
-def is_llama_tensor(name: Bytes) -> bool:
-    """Whether the llama architecture reads a tensor of this name (of any block)."""
+def is_llama_tensor(name: Bytes, block_count: u32) -> bool:
+    """Whether a llama model of `block_count` blocks reads a tensor of this name."""
     for known in MODEL_TENSORS:
         if name == known:
             return True
     for entry in BLOCK_TENSORS:
         fixed = 4 + len(entry.suffix)
         if len(name) > fixed and name.startswith(b"blk.") and name.endswith(entry.suffix):
-            digits = name[4 : len(name) - len(entry.suffix)]
-            if is_block_number(digits):
-                return True
+            return names_block(name[4 : len(name) - len(entry.suffix)], block_count)
     return False
 
 
-def is_block_number(text: Bytes) -> bool:
-    """Whether `text` is decimal digits and a dot."""
+def names_block(text: Bytes, block_count: u32) -> bool:
+    """Whether `text` is the decimal number of a block, and a dot."""
+    number: u32 = 0
     for i, byte in enumerate(text):
         if byte == 0x2E:
             return i == len(text) - 1 and i > 0
-        if byte < 0x30 or byte > 0x39:
+        if byte < 0x30 or byte > 0x39 or (number == 0 and i > 0):
+            return False
+        number = number * 10 + (byte - 0x30)
+        if number >= block_count:
             return False
     return False

@@ -9,7 +9,7 @@ Stated errors, in units in the last place of the result, held by tests/engine/te
 
     exp, log        1 ulp
     sin, cos        1 ulp for |x| <= ANGLE_MAX
-    pow             (2 + |y log x|) ulp, x > 0
+    pow             (2 + 3 |y log x|) ulp, x > 0
     *_f32           1 ulp of f32 (computed in f64, rounded once)
 """
 

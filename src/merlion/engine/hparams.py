@@ -298,7 +298,9 @@ class Hyperparameters(Struct):
                 return error
         # All the expected ones exist, so a surplus is one that nothing would read.
         if len(gguf.tensors) != expected:
-            return self.fail(HparamsError.UNEXPECTED_TENSOR, first_unexpected(gguf))
+            return self.fail(
+                HparamsError.UNEXPECTED_TENSOR, first_unexpected(gguf, self.block_count)
+            )
         return None
 
     def check_vocabulary(self, gguf: Gguf) -> HparamsError | None:
@@ -352,10 +354,10 @@ class Hyperparameters(Struct):
                 return self.head_count_kv * self.head_size
 
 
-def first_unexpected(gguf: Gguf) -> Bytes:
+def first_unexpected(gguf: Gguf, block_count: u32) -> Bytes:
     """The name of a tensor that the architecture does not have."""
     for i in range(len(gguf.tensors)):
         name = gguf.tensor_name(i)
-        if not is_llama_tensor(name):
+        if not is_llama_tensor(name, block_count):
             return name
     return b""
