@@ -12,9 +12,14 @@ from bare.testing import implementations
 impl = implementations("merlion.kernel.drivers.virtio.queue")
 
 
+KEPT: list[Any] = []  # Compiled code holds addresses, which keep nothing alive.
+
+
 def make(impl: Any, size: int, start: int = 0) -> tuple[Any, ModelQueue]:
     queue = impl.Queue.zeroed()
-    queue.init(Arena(static(u8, 16384)), 0, size)
+    arena = Arena(static(u8, 16384))
+    KEPT.append(arena)
+    queue.init(arena, 0, size)
     model = ModelQueue(size)
     model.size = size
     model.descriptors = queue.descriptors.address
