@@ -4,7 +4,7 @@ import random
 import struct
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bare import Arena, Trap, static, u8, u32
@@ -136,10 +136,13 @@ def test_intervals_follow_a_model(impl: Any) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 50)), max_size=40))
-@settings(max_examples=60, deadline=None)
-def test_timer_queue_follows_a_model(steps: list[tuple[int, int]]) -> None:
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_timer_queue_follows_a_model(impl: Any, steps: list[tuple[int, int]]) -> None:
     queue = TimerQueue()
-    queue.start(Arena(static(u8, 1024)), 8)
+    arena = Arena(static(u8, 1024))  # Named: compiled code does not keep the storage alive.
+    queue.start(arena, 8)
     model: dict[int, int] = {}
     for slot, deadline in steps:
         if deadline == 50:
@@ -160,7 +163,8 @@ def test_timer_queue_follows_a_model(steps: list[tuple[int, int]]) -> None:
 def test_flow_table_follows_a_model(impl: Any) -> None:
     rng = random.Random(4)
     table = FlowTable()
-    table.start(Arena(static(u8, 4096)), 16, 1, 2)
+    arena = Arena(static(u8, 4096))
+    table.start(arena, 16, 1, 2)
     model: dict[tuple[int, int, int], int] = {}
     for _ in range(400):
         flow = (rng.randrange(4), rng.randrange(4), rng.randrange(4))

@@ -20,7 +20,7 @@ from merlion.net.siphash import siphash
 from merlion.net.tcp_connection import CloseReason, State
 from merlion.net.tcp_header import parse, segment_sum
 from merlion.net.tcp_input import receive_connection
-from merlion.net.tcp_output import arm_retransmit, transmit_connection, transmit_reply
+from merlion.net.tcp_output import transmit_connection, transmit_reply
 from merlion.net.tcp_passive import (
     poll_passive,
     receive_half_open,
@@ -29,6 +29,7 @@ from merlion.net.tcp_passive import (
     reuse_time_wait,
 )
 from merlion.net.tcp_table import Reply, TcpConfig, TcpTable
+from merlion.net.tcp_tail import arm_retransmit
 from merlion.net.tcp_timer import poll_connections
 
 

@@ -71,6 +71,7 @@ class Connection(Struct):
     tx: ByteRing
     sacked: Intervals
     rexmit_high: u32  # Everything below was retransmitted in this recovery (HighRxt).
+    lost_below: u32  # Holes below were found lost by a tail probe.
 
     # Receive sequence space (figure 5).
     irs: u32
@@ -93,6 +94,9 @@ class Connection(Struct):
     retransmit_now: bool
     probe_now: bool
     override_now: bool  # Send however little the window allows.
+    tail_armed: bool  # `retransmit_at` is a tail probe's.
+    tail_probed: bool  # A tail probe is out, or was not answered.
+    tail_now: bool
     persisting: bool  # `retransmit_at` is the zero-window probe's.
     syn_lost: bool
     unacknowledged: u8  # Full segments received since the last ACK we sent.
@@ -122,6 +126,10 @@ class Connection(Struct):
     def fin_sent(self) -> bool:
         """Our FIN is in the sequence space already sent."""
         return self.fin_queued and seq_lt(self.data_end(), self.snd_max)
+
+    def has_hole(self) -> bool:
+        """Something is lost: the ACK of what is sent now would come late and mislead the RTT."""
+        return self.congestion.recovering or self.sacked.count > 0 or self.retries > 0
 
     def has_work(self) -> bool:
         """Something is unacknowledged or unsent: the retransmission timer has a purpose."""

@@ -16,6 +16,7 @@ from merlion.net.sequence import in_window, seq_add, seq_diff, seq_le, seq_lt
 from merlion.net.tcp_connection import CloseReason, Connection, State
 from merlion.net.tcp_header import Flags, Option, SackBlock, Segment, find_option, parse_syn_options
 from merlion.net.tcp_table import TcpTable
+from merlion.net.tcp_tail import check_tail, restart_retransmit
 
 
 def receive_connection(
@@ -142,6 +143,8 @@ def process_ack(tcp: TcpTable, connection: Connection, segment: Segment, now_ns:
         retire(tcp, connection, ack, now_ns)
     elif ack == connection.snd_una and is_duplicate(connection, segment):
         on_duplicate(tcp, connection)
+    if connection.tail_probed:
+        check_tail(tcp, connection)
     update_window(connection, segment, now_ns)
     if not connection.fin_sent() or connection.outstanding():
         return True
@@ -188,6 +191,7 @@ def retire(tcp: TcpTable, connection: Connection, ack: u32, now_ns: u64) -> None
     acknowledged = seq_diff(ack, connection.snd_una)
     flight = seq_diff(connection.snd_max, connection.snd_una)
     limited = 2 * flight >= connection.congestion.cwnd
+    connection.rtt.settle()  # Progress ends the backoff.
     connection.rtt.on_ack(ack, now_ns)
     if seq_lt(connection.tx_sequence, ack):
         # SYN and FIN take sequence numbers but no bytes.
@@ -199,7 +203,10 @@ def retire(tcp: TcpTable, connection: Connection, ack: u32, now_ns: u64) -> None
         connection.snd_nxt = ack
     if seq_lt(connection.rexmit_high, ack):
         connection.rexmit_high = ack
+    if seq_lt(connection.lost_below, ack):
+        connection.lost_below = ack
     connection.sacked.trim(ack)
+    connection.tail_probed = False
     restart_timer = True
     congestion = connection.congestion
     if congestion.recovering:
@@ -217,8 +224,7 @@ def retire(tcp: TcpTable, connection: Connection, ack: u32, now_ns: u64) -> None
         connection.retransmit_at = NEVER
         connection.retransmit_now = False
     elif restart_timer:
-        connection.rtt.settle()
-        connection.retransmit_at = now_ns + connection.rtt.rto
+        restart_retransmit(connection, now_ns)
 
 
 def on_duplicate(tcp: TcpTable, connection: Connection) -> None:

@@ -20,6 +20,7 @@ from merlion.net.tcp_header import (
     seal,
 )
 from merlion.net.tcp_table import Reply, TcpTable
+from merlion.net.tcp_tail import arm_retransmit, tail_start
 
 SACK_BLOCKS_MAX = 4
 
@@ -101,6 +102,14 @@ def next_piece(connection: Connection, now_ns: u64) -> Piece:
         connection.retransmit_now = False
         start = connection.snd_una
         return clip(connection, start, hole_end(connection, start))
+    if connection.tail_now:
+        connection.tail_now = False
+        fresh = new_piece(connection, connection.mss)
+        if fresh.length > 0 or fresh.fin or not connection.outstanding():
+            connection.lost_below = connection.snd_max
+            return fresh
+        start = tail_start(connection)
+        return clip(connection, start, connection.snd_max)
     congestion = connection.congestion
     if congestion.recovering and connection.sack:
         if pipe(connection) + connection.mss > congestion.cwnd:
@@ -158,7 +167,8 @@ def pipe(connection: Connection) -> u32:
     for i in range(sacked.count):
         end = sacked.start[i]
         if seq_lt(start, end):
-            if above < DUPLICATE_ACKS * connection.mss:
+            found = not seq_lt(connection.lost_below, end)
+            if above < DUPLICATE_ACKS * connection.mss and not found:
                 total += seq_diff(end, start)
             if seq_lt(start, connection.rexmit_high):
                 high = connection.rexmit_high
@@ -229,7 +239,7 @@ def transmit_piece(
         tcp.counters.retransmits += 1
         connection.rtt.on_retransmit()
         connection.rexmit_high = seq_max(connection.rexmit_high, end)
-    else:
+    elif not connection.has_hole():
         connection.rtt.on_send(end, now_ns)
     if connection.stalled_since == NEVER:
         connection.stalled_since = now_ns
@@ -297,14 +307,6 @@ def emit_sack(connection: Connection, out: Slice[u8]) -> usize:
         block.start = missing.start[(first + i) % missing.count]
         block.end = missing.end[(first + i) % missing.count]
     return 4 + 8 * count
-
-
-def arm_retransmit(tcp: TcpTable, connection: Connection, now_ns: u64) -> None:
-    """Start the retransmission timer if it is not running (RFC 6298 rule 5.1)."""
-    if connection.retransmit_at == NEVER or connection.persisting:
-        connection.persisting = False
-        connection.retransmit_at = now_ns + connection.rtt.rto
-    tcp.rearm(connection)
 
 
 def arm_probe(tcp: TcpTable, connection: Connection, now_ns: u64) -> None:

@@ -90,6 +90,7 @@ class TcpCounters(Struct):
     timeouts: u64
     duplicate_segments: u64
     out_of_order: u64
+    tail_probes: u64
     resets_in: u64
     resets_out: u64
     challenge_acks: u64
@@ -210,6 +211,9 @@ class TcpTable(Struct):
         connection.retransmit_now = False
         connection.probe_now = False
         connection.override_now = False
+        connection.tail_armed = False
+        connection.tail_probed = False
+        connection.tail_now = False
         connection.persisting = False
         connection.syn_lost = False
         connection.unacknowledged = 0
@@ -230,6 +234,7 @@ class TcpTable(Struct):
         connection.snd_wnd = 0
         connection.tx_sequence = seq_add(iss, 1)
         connection.rexmit_high = iss
+        connection.lost_below = iss
         connection.mss = min(mss, MSS_MAX)
         connection.congestion.start(connection.mss, iss, connection.syn_lost)
 

@@ -15,6 +15,7 @@ from merlion.net.limits import (
 from merlion.net.sequence import seq_diff
 from merlion.net.tcp_connection import CloseReason, Connection, State
 from merlion.net.tcp_table import TcpTable
+from merlion.net.tcp_tail import fire_tail
 
 
 def poll_connections(tcp: TcpTable, now_ns: u64) -> None:
@@ -67,6 +68,10 @@ def on_retransmit(tcp: TcpTable, connection: Connection, now_ns: u64) -> bool:
     if now_ns >= connection.stalled_since + USER_TIMEOUT:
         give_up(tcp, connection)
         return False
+    if connection.tail_armed and connection.outstanding():
+        fire_tail(tcp, connection, now_ns)
+        return True
+    connection.tail_armed = False
     connection.rtt.back_off()
     connection.retransmit_at = now_ns + connection.rtt.rto
     if connection.persisting or connection.snd_wnd == 0:
