@@ -18,7 +18,8 @@ from merlion.kernel.limits import (
 from merlion.kernel.log import log
 from merlion.kernel.nic import Nic
 from merlion.net.limits import FRAME_MAX
-from merlion.net.stack import Stack, StackConfig
+from merlion.net.stack import Stack
+from merlion.net.stack_config import StackConfig
 
 stack = Stack.zeroed()
 

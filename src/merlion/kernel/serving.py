@@ -23,7 +23,7 @@ class Serving(Struct):
 
     def start(self, arena: Arena) -> None:
         """Take all storage."""
-        backend.start(b"merlion")
+        backend.start(b"merlion", arena)
         settings = ServerConfig(
             connection_count=SERVER_CONNECTIONS,
             large_body_bytes=SERVER_BODY_BYTES,

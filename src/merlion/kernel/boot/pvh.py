@@ -135,6 +135,7 @@ pvh_start64:
 4:  fninit
     pushq $0x1f80
     ldmxcsr (%rsp)
+    popq %rax                       # The stack is a multiple of 16 at every call.
     xorl %ebp, %ebp                 # The end of every backtrace.
     movq %rsi, %rdi
     callq kernel_main

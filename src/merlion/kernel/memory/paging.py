@@ -10,6 +10,7 @@ from bare import u32, u64, usize
 from bare.cpu import write_cr3
 from bare.unsafe import slice_at, symbol_address
 from merlion.kernel.arch.x86_64.features import Features
+from merlion.kernel.boot.pvh import GUARD_BYTES
 from merlion.kernel.boot.start_info import BootInfo, RegionKind
 from merlion.kernel.config import Config, PageSize
 from merlion.kernel.limits import CPU_MAX, STACK_BYTES
@@ -75,7 +76,7 @@ def map_image() -> None:
         symbol_address("rodata_start"), round_up(symbol_address("rodata_end")), Access.READ
     )
     guard = symbol_address("boot_stack_guard")
-    page_tables.map(guard, guard + PAGE_BYTES, Access.NONE)
+    page_tables.map(guard, guard + GUARD_BYTES, Access.NONE)
 
 
 def init(info: BootInfo, ram: Ram, features: Features, config: Config) -> None:
