@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import deque
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,28 @@ DATA = ROOT.parent / "shared" / "data"
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
+# Compiled code stores addresses, which keep nothing alive: the storage of the last tests is kept.
+recent: deque[Any] = deque(maxlen=64)
+kept: list[Any] = []
+
+
+def keep() -> None:
+    """Keep the storage in use for good: something that outlives the test was made of it."""
+    kept.extend(recent)
+
+
 def storage(data: bytes) -> "Slice[u8]":
     """The bytes as a Slice."""
     result = static(u8, max(len(data), 1))[: len(data)]
     result.copy_from(data)
+    recent.append(result)
     return result
 
 
 def arena(size: int = 4 << 20) -> Arena:
-    return Arena(static(u8, size))
+    space = static(u8, size)
+    recent.append(space)
+    return Arena(space)
 
 
 def data_file(name: str) -> Path:
@@ -79,12 +93,16 @@ def decode(tokenizer: Tokenizer, tokens: list[int]) -> bytes:
 
 @cache
 def stories_gguf() -> Gguf:
-    return parse(data_file("stories260K.gguf").read_bytes())
+    gguf = parse(data_file("stories260K.gguf").read_bytes())
+    keep()
+    return gguf
 
 
 @cache
 def stories_tokenizer() -> Tokenizer:
-    return load_tokenizer(data_file("stories260K.gguf").read_bytes())
+    tokenizer = load_tokenizer(data_file("stories260K.gguf").read_bytes())
+    keep()
+    return tokenizer
 
 
 @cache
@@ -94,4 +112,5 @@ def smollm2_file() -> tuple[Gguf, Tokenizer]:
     gguf = parse(model_file().read_bytes(), space)
     tokenizer = Tokenizer()
     assert tokenizer.load(gguf, space) is None
+    keep()
     return gguf, tokenizer

@@ -6,7 +6,6 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bare import static, u8
 from bare.testing import implementations
 from merlion.engine.detokenizer import Detokenizer
 from merlion.engine.params import GenerateParams
@@ -20,7 +19,7 @@ def started(*stops: bytes, size: int = 4096) -> Detokenizer:
     for i, stop in enumerate(stops):
         assert params.set_stop(i, storage(stop))
     detokenizer = Detokenizer()
-    detokenizer.begin(static(u8, size), params)
+    detokenizer.begin(storage(bytes(size)), params)
     return detokenizer
 
 
