@@ -15,6 +15,10 @@ from merlion.serve.json_reader import Token
 impl = implementations("merlion.serve.json_reader", "merlion.serve.json_writer")
 
 
+class RefusedError(Exception):
+    """The reader said ERROR."""
+
+
 def buffer(data: bytes) -> Slice[u8]:
     storage = stack(u8, len(data))
     storage.copy_from(data)
@@ -22,11 +26,11 @@ def buffer(data: bytes) -> Slice[u8]:
 
 
 def read(impl: Any, data: bytes) -> Any:
-    """Build a tree from the tokens; ValueError where the reader refuses."""
+    """Build a tree from the tokens; Refused where the reader refuses."""
     reader = impl.JsonReader.zeroed(data=buffer(data))
     value = read_value(impl, reader, reader.next())
     if reader.next() != Token.END:
-        raise ValueError
+        raise RefusedError
     return value
 
 
@@ -36,7 +40,7 @@ def read_value(impl: Any, reader: Any, token: Token) -> Any:
             result = {}
             while (inner := reader.next()) != Token.OBJECT_END:
                 if inner != Token.KEY:
-                    raise ValueError
+                    raise RefusedError
                 key = bytes(reader.text()).decode()
                 result[key] = read_value(impl, reader, reader.next())
             return result
@@ -56,7 +60,7 @@ def read_value(impl: Any, reader: Any, token: Token) -> Any:
         case Token.NULL:
             return None
         case _:
-            raise ValueError
+            raise RefusedError
 
 
 SCALARS = (
@@ -97,7 +101,7 @@ def test_agrees_with_python_on_any_bytes(impl: Any, data: bytes) -> None:
         expected = json.loads(data.decode(), parse_constant=lambda _: 1 / 0)
         json.dumps(expected, ensure_ascii=False).encode()  # Refuses lone surrogates.
     except (ValueError, ArithmeticError):
-        with pytest.raises(ValueError, match=""):
+        with pytest.raises(RefusedError):
             read(impl, data)
     else:
         assert read(impl, data) == pytest.approx(expected) or expected == {}
@@ -140,13 +144,13 @@ def test_agrees_with_python_on_any_bytes(impl: Any, data: bytes) -> None:
     ],
 )
 def test_refuses(impl: Any, text: bytes) -> None:
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(RefusedError):
         read(impl, text)
 
 
 def test_depth_is_bounded(impl: Any) -> None:
     assert read(impl, b"[" * 64 + b"]" * 64) is not None
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(RefusedError):
         read(impl, b"[" * 65 + b"]" * 65)
 
 

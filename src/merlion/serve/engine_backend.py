@@ -4,7 +4,7 @@
 whose chat template is not recognised still serves /v1/completions; chat is refused by name.
 """
 
-from bare import Arena, Bytes, Slice, Struct, u32, u64, usize
+from bare import Arena, Bytes, Slice, Struct, u8, u32, u64, usize
 from merlion.engine.chat_template import ChatTemplate, ChatTemplateError
 from merlion.engine.engine import Engine
 from merlion.engine.params import GenerateParams
@@ -16,6 +16,8 @@ from merlion.serve.outcome import Finish, PromptError, Refusal
 PROMPT_CONTEXTS = 4
 # Text of one message: no vocabulary in use has an average token this long.
 MESSAGE_BYTES_A_TOKEN = 64
+# Every event repeats it (and limits.EVENT_ROOM_BYTES counts on this).
+MODEL_NAME_BYTES_MAX = 96
 
 
 class EngineBackend(Struct):
@@ -29,9 +31,12 @@ class EngineBackend(Struct):
     prompt: Slice[u32]
     prompt_count: usize
 
-    def start(self, model: Bytes) -> None:
-        """Name the model that will be loaded."""
-        self.model = model
+    def start(self, model: Bytes, arena: Arena) -> None:
+        """Name the model that will be loaded. The name is copied, and cut to a sensible length."""
+        count = min(len(model), MODEL_NAME_BYTES_MAX)
+        name = arena.slice(u8, count)
+        name.copy_from(model[:count])
+        self.model = name
 
     def attach(
         self, engine: Engine, scheduler: Scheduler, arena: Arena

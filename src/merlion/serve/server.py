@@ -65,7 +65,9 @@ class Server(Struct):
         service.large_owner = NOBODY
         service.scratch = arena.slice(u8, SCRATCH_BYTES)
         service.large = arena.slice(u8, config.large_body_bytes)
-        service.api_key = config.api_key
+        key = arena.slice(u8, len(config.api_key))
+        key.copy_from(config.api_key)
+        service.api_key = key
         service.boot_unix_s = config.boot_unix_s
         service.entropy = config.entropy
         self.connections = arena.slice(Connection, usize(config.connection_count))
