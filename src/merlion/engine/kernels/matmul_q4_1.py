@@ -5,7 +5,7 @@ output = sum over blocks of (w_scale * x_scale) * dot(q, x) + w_minimum * (x_sca
 
 from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
 from bare.cpu import prefetch
-from bare.simd import Vec, dot4, fma, multiversion
+from bare.simd import Vec, dot4_small, fma, multiversion
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK, GROUP, INT8_TILES, PANEL, Tile, padded_rows
 from merlion.engine.tensor import Matrix
@@ -83,10 +83,10 @@ def tile_q4_1[T: Tile](
             dots = Vec[i32].splat(0)
             for j in unroll(4):
                 values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-                dots = dot4(dots, low[j], values)
+                dots = dot4_small(dots, low[j], values)
             for j in unroll(4):
                 values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + 16 + j * 4)
-                dots = dot4(dots, high[j], values)
+                dots = dot4_small(dots, high[j], values)
             totals[c] = fma(minimum, Vec[f32].splat(inputs.sums[x]), totals[c])
             factor = scale * Vec[f32].splat(inputs.scales[x])
             totals[c] = fma(dots.to(f32), factor, totals[c])

@@ -1,0 +1,119 @@
+"""Kernels against the machine: GB/s of a row times a matrix, G multiply-adds/s of a batch.
+
+    python bench/kernels.py [--level 0|1|2]
+
+One thread. The limits are measured in the same run: reading the same amount of memory, and
+independent int8 multiply-adds. Every figure is the best of several runs.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import bare.simd
+from bare import Arena, f32, static, u8
+from bare.compiler.jit import load
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import probes
+
+from merlion.engine.kernels import activations, attention
+from merlion.engine.kernels.matmul import matmul
+from merlion.engine.kv_cache import KvCache
+from merlion.engine.quant import Format
+from merlion.engine.repack import allocate
+from merlion.engine.tensor import Matrix
+
+MEBIBYTE = 1 << 20
+FORMATS = (Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.F16)
+
+
+def best(action: Callable[[], object], repeats: int = 5) -> float:
+    """Shortest time of `action` in seconds."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def matrix_of(form: Format, rows: int, columns: int, space: Arena) -> Matrix:
+    """A zero matrix."""
+    matrix = space.alloc(Matrix)
+    allocate(matrix, form, rows, columns, space)
+    return matrix
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--level", type=int, default=2)
+    level = parser.parse_args().level
+    entries = [probes.read_all, probes.multiply_int8, matmul, activations.quantise_row]
+    program = load([*entries, attention.attend])
+    read, multiply, product, _ = (program.function(entry) for entry in entries)
+    bare.simd.set_level(level)
+    print("level", bare.simd.LEVELS[level])
+
+    space = Arena(static(u8, 700 * MEBIBYTE))
+    data = space.slice(u8, 96 * MEBIBYTE)
+    data.fill(1)
+    seconds = best(lambda: read(data))
+    print(f"read            {len(data) / seconds / 1e9:8.1f} GB/s")
+    rounds = 1_000_000
+    seconds = best(lambda: multiply(data, rounds), 3)
+    lanes = (16, 32, 64)[level]
+    print(f"int8 peak       {rounds * 12 * lanes / seconds / 1e9:8.1f} GMAC/s")
+
+    for form in FORMATS:
+        mark = space.mark()
+        measure_format(form, product, space)
+        space.reset(mark)
+    measure_attention(program.function(attention.attend), space)
+
+
+def measure_format(form: Format, product: Callable[..., object], space: Arena) -> None:
+    """One row times a matrix larger than the caches; batches times one that fits them."""
+    big = matrix_of(form, 96 * 1024, 1536, space)
+    small = matrix_of(form, 1536, 576, space)
+    wide = space.alloc(activations.Activations)
+    wide.init(space, 4, 1536)
+    narrow = space.alloc(activations.Activations)
+    narrow.init(space, 128, 576)
+    output = space.slice(f32, 128 * 1536)
+    seconds = best(lambda: product(big, wide, 1, output, big.rows, 0, big.groups))
+    line = f"{form.name:5} row {big.stored_bytes() / seconds / 1e9:8.1f} GB/s   batch of"
+    for count in (1, 4, 8, 16, 64, 128):
+
+        def batch(count: int = count) -> None:
+            for _ in range(20):
+                product(small, narrow, count, output, 1536, 0, small.groups)
+
+        work = 20 * count * small.rows * small.columns
+        line += f"  {count}: {work / best(batch) / 1e9:.0f}"
+    print(line + " GMAC/s")
+
+
+def measure_attention(attend: Callable[..., object], space: Arena) -> None:
+    """Four queries over 1,024 positions of a head of 64 dimensions."""
+    cache = space.alloc(KvCache)
+    cache.init(space, 1, 1, 1, 64, 1024)
+    tile = space.alloc(attention.QueryTile)
+    tile.init(space, 1024)
+    for i in range(4):
+        tile.visible[i] = 1024
+        tile.source[i] = tile.target[i] = i * 64
+    rows = space.slice(f32, 256)
+    output = space.slice(f32, 256)
+    keys, values = cache.head_keys(0, 0, 0), cache.head_values(0, 0, 0)
+    seconds = best(lambda: [attend(tile, rows, keys, values, 64, 64, output) for _ in range(20)])
+    work = 20 * 4 * 1024 * 64 * 2
+    print(f"attention       {work / seconds / 1e9:8.1f} GMAC/s of f32")
+
+
+if __name__ == "__main__":
+    main()
