@@ -1,0 +1,1 @@
+"""The host side, ordinary Python: build, run, serve, models, checks. See `merlion --help`."""

@@ -1,0 +1,41 @@
+"""The `merlion` command: one file a sub-command, imported when it is called."""
+
+import sys
+from typing import Any
+
+import typer
+
+from merlion.cli import build, check, model
+from merlion.cli.errors import UserError
+from merlion.cli.terminal import notes
+
+app = typer.Typer(
+    help="MerlionOS Inference: boot it, serve with it, build it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+app.add_typer(model.app, name="model")
+app.command()(build.build)
+app.command()(check.check)
+app.command("test")(check.run_tests)
+
+
+def main() -> Any:
+    """Run the command line. Failures of the user's or the machine's end in two lines."""
+    try:
+        return app()
+    except UserError as error:
+        notes.print(f"error: {error.what}", style="bold red", markup=False)
+        if error.fix:
+            notes.print(f"  help: {error.fix}", markup=False)
+    except KeyboardInterrupt:
+        notes.print("interrupted", markup=False)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
