@@ -22,6 +22,8 @@ class KernelLog(Struct):
     line: Ref[Writer]
     written: u64 = 0
     quiet: bool = False
+    over_prompt: bool = False  # The shell's line is on the screen: write over it.
+    covered: bool = False  # It has been written over, and must be drawn again.
 
     def put(self, text: Bytes) -> None:
         """Append bytes to the ring, over the oldest."""
@@ -54,8 +56,12 @@ class KernelLog(Struct):
         self.line.byte(0x0A)
         text = self.line.written()
         self.put(text)
-        if not self.quiet:
-            write_lines(text)
+        if self.quiet:
+            return
+        if self.over_prompt:
+            write_lines(b"\r\x1b[K")
+            self.covered = True
+        write_lines(text)
 
     def say(self, text: Bytes) -> None:
         """Log one line of fixed text."""

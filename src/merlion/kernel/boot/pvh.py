@@ -73,6 +73,7 @@ boot_stack_top:
     .section .text.boot, "ax", @progbits
     .code32
     .globl pvh_start
+    .type pvh_start, @function
 pvh_start:
     cli
     cld
@@ -97,6 +98,7 @@ pvh_start:
     ljmpl ${CODE64}, $pvh_start64
 
     .code64
+    .type pvh_start64, @function
 pvh_start64:
     movl ${DATA}, %eax
     movl %eax, %ds

@@ -7,6 +7,7 @@ drives; while it runs, keys are dropped except Ctrl-C.
 from bare import Bytes, Struct, u8, u64, usize
 from merlion.kernel.console import console
 from merlion.kernel.line_editor import CTRL_C, Event, LineEditor
+from merlion.kernel.log import log
 from merlion.kernel.shell import running
 from merlion.kernel.shell.table import COMMANDS
 
@@ -28,6 +29,7 @@ class Shell(Struct):
     def prompt(self) -> None:
         """Begin a new line."""
         self.busy = False
+        log.over_prompt = True
         self.editor.start()
         console.write(PROMPT)
         console.flush()
@@ -41,6 +43,11 @@ class Shell(Struct):
             self.take_key(key)
         if self.busy and running.poll(now_ns):
             self.prompt()
+        if log.covered:
+            log.covered = False
+            if not self.busy:
+                self.editor.redraw(PROMPT)
+                console.flush()
 
     def take_key(self, key: u8) -> None:
         """Take one key."""
@@ -51,6 +58,7 @@ class Shell(Struct):
         match self.editor.feed(key):
             case Event.LINE:
                 console.flush()
+                log.over_prompt = False
                 self.execute(trim(self.editor.line()))
                 if running.is_active():
                     self.busy = True

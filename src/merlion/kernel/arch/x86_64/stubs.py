@@ -42,6 +42,7 @@ module_asm(f"""
 exception_stubs:
 {"".join(_stub(vector) for vector in range(VECTOR_COUNT))}
     .balign 16
+    .type exception_entry, @function
 exception_entry:
 {_PUSH}
     cld
@@ -54,6 +55,7 @@ exception_entry:
     addq $16, %rsp
     iretq
 
+    .type wake_entry, @function
 wake_entry:
     pushq %rax
     pushq %rcx
@@ -75,6 +77,7 @@ wake_entry:
     iretq
 
     .globl wait_for_wake
+    .type wait_for_wake, @function
 wait_for_wake:
     testq %rdi, %rdi
     jnz 1f
@@ -90,6 +93,7 @@ halt_window_end:
     retq
 
     .globl hardware_random
+    .type hardware_random, @function
 hardware_random:
     movl $10, %ecx
 1:  rdrand %rax
@@ -100,6 +104,7 @@ hardware_random:
 2:  retq
 
     .globl frame_pointer
+    .type frame_pointer, @function
 frame_pointer:
     movq %rbp, %rax
     retq

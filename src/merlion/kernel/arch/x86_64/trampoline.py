@@ -61,6 +61,7 @@ trampoline_end:
 
     .section .text.ap, "ax", @progbits
     .code64
+    .type ap_start64, @function
 ap_start64:
     movl $0x10, %eax
     movl %eax, %ds

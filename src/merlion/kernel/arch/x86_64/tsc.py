@@ -2,13 +2,13 @@
 
 In order: the PVM MSR, CPUID 15h (SDM volume 3, section 20.7.3), the hypervisor's timing leaf
 4000_0010h, kvmclock, and at last measuring against the PIT for 10 ms. `-M microvm` need not have
-a PIT, so a PIT that does not count is noticed and the guess of clock.py stays.
+a PIT, so one that does not count is noticed and the guess of clock.py stays.
 """
 
 from enum import IntEnum
 
 from bare import Bytes, static, u32, u64
-from bare.cpu import cpuid, inb, outb, pause, rdmsr, rdtsc, wrmsr
+from bare.cpu import cpuid, inb, outb, rdmsr, rdtsc, wrmsr
 from bare.unsafe import address_of
 from merlion.kernel.arch.x86_64.features import Features, Leaf1
 from merlion.kernel.clock import GUESS_KHZ
@@ -19,12 +19,14 @@ KVM_CLOCK2 = 1 << 3
 KVM_SYSTEM_TIME_MSR = 0x4B56_4D01
 TIMING_LEAF = 0x4000_0010
 
-PIT_CHANNEL_2 = 0x42
+PIT_CHANNEL_0 = 0x40
 PIT_COMMAND = 0x43
-PIT_GATE_PORT = 0x61
+PIT_MODE_0 = 0x30  # Channel 0, low byte then high byte, mode 0: count down once.
+PIT_LATCH = 0x00  # Channel 0.
 PIT_HZ = 1_193_182
-PIT_COUNT = 11_932  # 10 ms.
-PIT_TICKS_MAX = 1 << 31  # TSC ticks after which the PIT is dead: half a second at 4 GHz.
+PIT_START = 0xFFFF
+PIT_COUNTS = 11_932  # 10 ms.
+PIT_POLLS_MAX = 100_000  # A PIT that has not counted 10 ms by then does not count.
 
 
 class Source(IntEnum):
@@ -101,25 +103,33 @@ def from_kvmclock(features: Features) -> u64:
     return scale_to_khz(multiplier, shift)
 
 
+def read_pit() -> u32:
+    """Return channel 0's count."""
+    outb(PIT_COMMAND, PIT_LATCH)
+    low = inb(PIT_CHANNEL_0)
+    return inb(PIT_CHANNEL_0) << 8 | low
+
+
 def from_pit() -> u64:
-    """Count TSC ticks while PIT channel 2 counts down 10 ms; 0 when it does not."""
-    gate = inb(PIT_GATE_PORT)
-    if gate == 0xFF:
-        return 0
-    outb(PIT_GATE_PORT, gate & 0xFC | 1)  # Gate on, speaker off.
-    outb(PIT_COMMAND, 0xB0)  # Channel 2, low and high byte, mode 0.
-    outb(PIT_CHANNEL_2, PIT_COUNT & 0xFF)
-    outb(PIT_CHANNEL_2, PIT_COUNT >> 8)
+    """Count TSC ticks while PIT channel 0 counts 10 ms; 0 when it does not count.
+
+    Channel 0 because channel 2 needs the gate in port 61h, which microvm lacks.
+    """
+    outb(PIT_COMMAND, PIT_MODE_0)
+    outb(PIT_CHANNEL_0, PIT_START & 0xFF)
+    outb(PIT_CHANNEL_0, PIT_START >> 8)
+    first = read_pit()
     start = rdtsc()
-    if inb(PIT_GATE_PORT) & 0x20:
-        return 0  # Expired at once: nothing is counting.
-    end = start
-    while not inb(PIT_GATE_PORT) & 0x20:
+    if first > PIT_START or first < PIT_START - PIT_COUNTS:
+        return 0
+    for _ in range(PIT_POLLS_MAX):
+        count = read_pit()
         end = rdtsc()
-        if end - start > PIT_TICKS_MAX:
+        if count > first:
             return 0
-        pause()
-    return (end - start) * PIT_HZ // PIT_COUNT // 1000
+        if first - count >= PIT_COUNTS:
+            return (end - start) * PIT_HZ // u64(first - count) // 1000
+    return 0
 
 
 def calibrate(features: Features, pvm: bool) -> tuple[u64, Source]:
