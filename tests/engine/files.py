@@ -65,7 +65,7 @@ def reference(name: str) -> Any:
 
 def parse(data: bytes, space: Arena | None = None) -> Gguf:
     """A parsed file; fails the test on an error."""
-    gguf = Gguf()
+    gguf = Gguf.zeroed()
     error = gguf.parse(storage(data), space or arena(1 << 20))
     assert error is None, (error, gguf.error_at, bytes(gguf.error_name))
     return gguf
@@ -73,7 +73,7 @@ def parse(data: bytes, space: Arena | None = None) -> Gguf:
 
 def load_tokenizer(data: bytes, size: int = 4 << 20) -> Tokenizer:
     space = arena(size)
-    tokenizer = Tokenizer()
+    tokenizer = Tokenizer.zeroed()
     error = tokenizer.load(parse(data, space), space)
     assert error is None, (error, bytes(tokenizer.vocabulary.error_name))
     return tokenizer
@@ -110,7 +110,7 @@ def smollm2_file() -> tuple[Gguf, Tokenizer]:
     """SmolLM2 with its vocabulary of 49,152 tokens: seconds under CPython, so once."""
     space = arena(16 << 20)
     gguf = parse(model_file().read_bytes(), space)
-    tokenizer = Tokenizer()
+    tokenizer = Tokenizer.zeroed()
     assert tokenizer.load(gguf, space) is None
     keep()
     return gguf, tokenizer

@@ -31,7 +31,14 @@ DOTTED = (
     "{% endif %}{% for message in messages %}{{'<|im_start|>' + message.role + '\\n' + "
     "message.content + '<|im_end|>\\n'}}{% endfor %}" + PROMPT
 )
-RECOGNISED = {"plain": PLAIN, "default": DEFAULT, "spaced": SPACED, "lines": LINES, "dot": DOTTED}
+RECOGNISED = {
+    "plain": PLAIN,
+    "default": DEFAULT,
+    "line ends written out": DEFAULT.replace("\\n", "\n"),
+    "spaced": SPACED,
+    "lines": LINES,
+    "dotted": DOTTED,
+}
 UNKNOWN = {
     "llama 2": "{% for m in messages %}[INST] {{ m['content'] }} [/INST]{% endfor %}",
     "text before": "x" + PLAIN,
@@ -52,7 +59,7 @@ CHATS = [
 TOKENS = {"<|im_start|>": 3, "<|im_end|>": 3}
 
 
-def vocabulary(template: str | None = None, **special: int) -> Builder:
+def vocabulary(template: str | None = None, /, **special: int) -> Builder:
     builder = byte_pair([(b"\n", b"\n"), (b"i", b"m")], "smollm", **special)
     if template is not None:
         builder.add("tokenizer.chat_template", STRING, template)
@@ -62,7 +69,7 @@ def vocabulary(template: str | None = None, **special: int) -> Builder:
 def load(builder: Builder) -> tuple[ChatTemplate, Tokenizer, str]:
     space = arena()
     gguf = parse(builder.build(), space)
-    tokenizer, template = Tokenizer(), ChatTemplate()
+    tokenizer, template = Tokenizer.zeroed(), ChatTemplate.zeroed()
     assert tokenizer.load(gguf, space) is None
     error = template.load(gguf, tokenizer, space, 1000)
     return template, tokenizer, "" if error is None else error.name
@@ -107,13 +114,13 @@ def test_other_templates_are_refused(impl: Any, name: str) -> None:
 
 
 def test_without_a_template_the_tokens_decide(impl: Any) -> None:
-    template, tokenizer, error = load(vocabulary(**TOKENS))
+    template, tokenizer, error = load(vocabulary(None, **TOKENS))
     assert error == ""
     tokens = render(template, tokenizer, CHATS[0])
     assert decode(tokenizer, tokens) == b"<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"
     assert load(vocabulary())[2] == "NO_TEMPLATE"
     assert load(vocabulary(PLAIN))[2] == "MISSING_TOKEN"
-    wrong = vocabulary(**TOKENS).add("tokenizer.chat_template", U32, 1)
+    wrong = vocabulary(None, **TOKENS).add("tokenizer.chat_template", U32, 1)
     assert load(wrong)[2] == "WRONG_TYPE"
 
 
@@ -143,8 +150,8 @@ def test_patterns_are_distinct() -> None:
 @pytest.mark.parametrize("chat", CHATS[:2])
 def test_smollm2(impl: Any, chat: list[tuple[str, str]]) -> None:
     gguf, tokenizer = smollm2_file()
-    template = ChatTemplate()
+    template = ChatTemplate.zeroed()
     assert template.load(gguf, tokenizer, arena(), 4096) is None
-    source = gguf.string(b"tokenizer.chat_template")
+    source: Any = gguf.string(b"tokenizer.chat_template")
     text = rendered(bytes(source).decode(), chat)
     assert render(template, tokenizer, chat) == encode(tokenizer, text, parse_special=True)

@@ -38,7 +38,7 @@ impl = implementations("merlion.engine.gguf", "merlion.engine.gguf_value")
 
 def parse(impl: Any, data: bytes) -> tuple[Any, str]:
     """The Gguf and the name of its error, "" when there is none."""
-    gguf = impl.Gguf()
+    gguf = impl.Gguf.zeroed()
     error = gguf.parse(storage(data), arena(1 << 16))
     return gguf, "" if error is None else error.name
 
@@ -113,7 +113,7 @@ def test_reads_tensors(impl: Any, version: int, alignment: int) -> None:
 def test_reads_a_real_file(impl: Any) -> None:
     path = data_file("stories260K.gguf")
     reader = GGUFReader(path)
-    gguf = impl.Gguf()
+    gguf = impl.Gguf.zeroed()
     assert gguf.parse(storage(path.read_bytes()), arena(1 << 17)) is None
     assert len(gguf.tensors) == len(reader.tensors)
     for wanted in reader.tensors:
@@ -193,7 +193,7 @@ def test_refuses(impl: Any, name: str) -> None:
 
 
 def test_refuses_when_memory_is_short(impl: Any) -> None:
-    gguf = impl.Gguf()
+    gguf = impl.Gguf.zeroed()
     assert gguf.parse(storage(llama().build()), arena(256)).name == "OUT_OF_MEMORY"
 
 

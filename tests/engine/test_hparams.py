@@ -13,7 +13,7 @@ impl = implementations("merlion.engine.hparams", "merlion.engine.block_tensors")
 
 
 def read(builder: Builder) -> tuple[Hyperparameters, str, bytes]:
-    found = Hyperparameters()
+    found = Hyperparameters.zeroed()
     error = found.read(parse(builder.build()))
     return found, "" if error is None else error.name, bytes(found.error_key)
 
@@ -104,7 +104,7 @@ def test_zero_of_a_refused_key_is_harmless(impl: Any) -> None:
 
 
 def test_stories(impl: Any) -> None:
-    found = Hyperparameters()
+    found = Hyperparameters.zeroed()
     assert found.read(stories_gguf()) is None
     assert (found.block_count, found.embedding_length, found.head_size) == (5, 64, 8)
     assert not found.tied_output
@@ -113,7 +113,7 @@ def test_stories(impl: Any) -> None:
 @pytest.mark.model
 @pytest.mark.timeout(120)
 def test_smollm2(impl: Any) -> None:
-    found = Hyperparameters()
+    found = Hyperparameters.zeroed()
     assert found.read(smollm2_file()[0]) is None
     assert (found.block_count, found.head_count, found.head_count_kv) == (30, 9, 3)
     assert (found.rope_frequency_base, found.tied_output) == (100_000.0, True)

@@ -25,13 +25,13 @@ def floats(values: Any) -> "Slice[f32]":
 
 
 def scratch_for(size: int) -> SamplerScratch:
-    scratch = SamplerScratch()
+    scratch = SamplerScratch.zeroed()
     assert scratch.allocate(arena(1 << 16), size)
     return scratch
 
 
 def state_for(seed: int = 1, tokens: tuple[int, ...] = ()) -> SamplerState:
-    state = SamplerState()
+    state = SamplerState.zeroed()
     state.start(seed)
     for token in tokens:
         state.accept(token)
@@ -171,7 +171,7 @@ def test_broken_logits_do_not_trap(impl: Any, bad: float, temperature: float) ->
 def test_logprobs(impl: Any) -> None:
     logits = np.array([0.5, 2.0, -1.0, 2.0, 0.0])
     wanted = logits - np.log(np.exp(logits).sum())
-    out = TokenLogprobs()
+    out = TokenLogprobs.zeroed()
     impl.token_logprobs(floats(logits), 2, 3, out, scratch_for(5))
     assert (out.token, out.count) == (2, 3)
     assert out.logprob == pytest.approx(wanted[2], abs=1e-6)

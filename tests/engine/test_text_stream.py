@@ -18,7 +18,7 @@ def started(*stops: bytes, size: int = 4096) -> Detokenizer:
     params = GenerateParams()
     for i, stop in enumerate(stops):
         assert params.set_stop(i, storage(stop))
-    detokenizer = Detokenizer()
+    detokenizer = Detokenizer.zeroed()
     detokenizer.begin(storage(bytes(size)), params)
     return detokenizer
 

@@ -64,12 +64,17 @@ def pair(pre: str) -> tuple[Ours, Tokenizer]:
     ours = load_tokenizer(byte_pair(MERGES, pre, **SPECIAL).build())
     spell = bytes_to_unicode()
     vocabulary = {}
+
+    def spelt(text: bytes) -> str:
+        return "".join(spell[byte] for byte in text)
+
     for token in range(ours.vocabulary.count):
         text = bytes(ours.vocabulary.bytes_of(token))
         if token >= len(SPECIAL):
-            vocabulary["".join(spell[byte] for byte in text)] = token
+            vocabulary[spelt(text)] = token
     shift = len(SPECIAL)
-    merges = [tuple("".join(spell[b] for b in half) for half in merge) for merge in MERGES]
+
+    merges = [(spelt(left), spelt(right)) for left, right in MERGES]
     model = BPE(
         {text: token - shift for text, token in vocabulary.items()},
         merges,
@@ -162,7 +167,7 @@ def test_bos(impl: Any) -> None:
 
 
 def reason(builder: Builder) -> tuple[str, bytes]:
-    tokenizer = Ours()
+    tokenizer = Ours.zeroed()
     error = tokenizer.load(parse(builder.build()), arena())
     return ("" if error is None else error.name), bytes(tokenizer.vocabulary.error_name)
 

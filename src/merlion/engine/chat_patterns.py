@@ -3,6 +3,7 @@
 Patterns and templates are compared byte by byte after the same reduction, which keeps meaning:
 
 - blanks inside a tag and outside its strings are dropped, and either quote is an apostrophe;
+- a line end in a string may be written as itself or as `\\n`;
 - outside tags, white space that Jinja drops is dropped: beside a `-`, and (trim_blocks and
   lstrip_blocks, which Hugging Face sets) a line end behind a block tag with the blanks before the
   next one. Any other text outside tags stays, and so matches no pattern.
@@ -44,8 +45,8 @@ def _patterns() -> tuple[bytes, ...]:
 
 
 def _reduce(template: str) -> bytes:
-    """Drop blanks outside strings; the patterns above have no other variation."""
-    parts = template.split("'")
+    """Drop blanks outside strings, write line ends out; the patterns above vary in nothing else."""
+    parts = template.replace("\\n", "\n").split("'")
     return "'".join(
         part.replace(" ", "") if i % 2 == 0 else part for i, part in enumerate(parts)
     ).encode()
@@ -83,6 +84,9 @@ class TemplateScanner(Struct):
     def next_in_tag(self, byte: u8) -> i32:
         """Follow strings and the end of the tag."""
         if self.quote != 0:
+            if byte == 0x5C and self.at < len(self.source) and self.source[self.at] == 0x6E:
+                self.at += 1
+                return 0x0A
             if byte != self.quote:
                 return byte
             self.quote = 0
