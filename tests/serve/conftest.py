@@ -47,17 +47,21 @@ class Stage:
     def __init__(self, impl: Any, script: bytes = SCRIPT, **config: Any) -> None:
         STORAGE.fill(0)
         arena = Arena(STORAGE)
+        backend = arena.alloc(impl.ScriptedBackend)
+        backend.script = script
+        backend.model = b"smol"
+        backend.prompt = arena.slice(u32, CONTEXT * 4)
+        backend.context = CONTEXT
+        self.start(impl, arena, backend, config)
+        arena.seal()
+
+    def start(self, impl: Any, arena: Arena, backend: Any, config: dict[str, Any]) -> None:
         self.now = 5 * SECOND
-        self.backend = arena.alloc(impl.ScriptedBackend)
-        self.backend.script = script
-        self.backend.model = b"smol"
-        self.backend.prompt = arena.slice(u32, CONTEXT * 4)
-        self.backend.context = CONTEXT
+        self.backend = backend
         sizes = {"connection_count": 4, "input_bytes": 33_000, "large_body_bytes": 70_000}
         settings = impl.ServerConfig(**(sizes | {"boot_unix_s": 1_700_000_000} | config))
         self.server = arena.alloc(impl.Server)
         self.server.start(arena, settings, self.backend)
-        arena.seal()
 
     def connect(self) -> "Client":
         index = self.server.open(self.now)

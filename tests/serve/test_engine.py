@@ -1,0 +1,157 @@
+"""The server with the real engine behind it, compiled: text, chat, company, leaving."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bare import Arena, static, u8
+from bare.testing import compiled
+from merlion.engine import engine as engine_module
+from merlion.engine import scheduler as scheduler_module
+from merlion.engine import team as team_module
+from merlion.serve import engine_backend, server
+
+DATA = Path(os.environ.get("MERLION_DATA", "../shared/data"))
+STORIES = DATA / "stories260K.gguf"
+FOLDERS = [Path(name) for name in os.environ.get("MERLION_MODELS", "models").split(":")]
+MODULES = (server, engine_backend, engine_module, scheduler_module, team_module)
+
+
+def find_smollm2() -> Path | None:
+    for folder in FOLDERS:
+        for path in sorted(folder.glob("**/*SmolLM2-135M-Instruct*Q4_1*.gguf")):
+            return path
+    return None
+
+
+def make_stage(kit: Any, path: Path, context: int) -> Any:
+    """A stage whose backend is an engine; it must be used inside `compiled(*MODULES)`."""
+
+    class EngineStage(kit.stage):  # type: ignore[misc]
+        def __init__(self) -> None:
+            data = path.read_bytes()
+            self.file = static(u8, len(data))
+            self.file.copy_from(data)
+            self.storage = static(u8, len(data) * 2 + (200 << 20))
+            arena = Arena(self.storage)
+            engine = arena.alloc(engine_module.Engine)
+            config = engine_module.EngineConfig(
+                context=context, sequences=2, batch_rows=64, threads=1
+            )
+            assert engine.load(self.file, arena, config) is None
+            scheduler = arena.alloc(scheduler_module.Scheduler)
+            assert scheduler.init(engine, arena, 4)
+            engine.team.start(1)
+            backend = arena.alloc(engine_backend.EngineBackend)
+            backend.start(b"model", arena)
+            self.loading = not backend.ready()
+            self.chat_error = backend.attach(engine, scheduler, arena)
+            self.scheduler = scheduler
+            self.start(server, arena, backend, {})
+
+        @property
+        def busy_slots(self) -> int:
+            return sum(1 for request in self.scheduler.requests if request.state != 0)
+
+    return EngineStage()
+
+
+@pytest.fixture(scope="module")
+def stories(kit: Any) -> Iterator[Any]:
+    if not STORIES.exists():
+        pytest.skip("no stories260K.gguf")
+    with compiled(*MODULES):
+        yield make_stage(kit, STORIES, 128)
+
+
+def test_completion(stories: Any) -> None:
+    assert stories.loading
+    body = {"prompt": "Once upon a time", "max_tokens": 12, "temperature": 0}
+    client = stories.connect()
+    whole = client.call("/v1/completions", body).json
+    text = whole["choices"][0]["text"]
+    assert text.startswith(", there was a little girl")
+    assert whole["choices"][0]["finish_reason"] == "length"
+    assert whole["usage"]["completion_tokens"] == 12
+    *events, done = client.call("/v1/completions", body | {"stream": True}).events
+    assert done is None
+    assert "".join(event["choices"][0]["text"] for event in events) == text
+    stopped = client.call("/v1/completions", body | {"stop": [" girl"]}).json["choices"][0]
+    assert stopped["text"] == ", there was a little"
+    assert stopped["finish_reason"] == "stop"
+    client.hangup()
+    assert stories.busy_slots == 0
+
+
+def test_company_changes_nothing(stories: Any, kit: Any) -> None:
+    body = {"prompt": "Once upon", "max_tokens": 10, "seed": 7, "temperature": 1.0}
+    raw = kit.request("/v1/completions", body)
+    alone = stories.connect()
+    wanted = alone.call("/v1/completions", body).json["choices"]
+    clients = [stories.connect() for _ in range(3)]
+    for client in clients:
+        client.send(raw)
+    for client in clients:
+        (reply,) = kit.read_replies(client.run(200), ["POST"])
+        assert reply.json["choices"] == wanted
+    for client in (alone, *clients):
+        client.hangup()
+
+
+def test_leaving_frees_the_sequence(stories: Any, kit: Any) -> None:
+    client = stories.connect()
+    client.send(kit.request("/v1/completions", {"prompt": "One", "ignore_eos": True}))
+    stories.tick()
+    stories.tick()
+    assert stories.busy_slots == 1
+    client.hangup()
+    assert stories.busy_slots == 0
+    assert not stories.backend.step(stories.now)
+
+
+def test_tokenize(stories: Any) -> None:
+    client = stories.connect()
+    tokens = client.call("/tokenize", {"content": "Once upon a time"}).json["tokens"]
+    assert client.call("/detokenize", {"tokens": tokens}).json["content"].strip() == (
+        "Once upon a time"
+    )
+    client.hangup()
+
+
+def test_too_long(stories: Any) -> None:
+    client = stories.connect()
+    for count in (200, 5000):
+        error = client.call("/v1/completions", {"prompt": "word " * count}).json["error"]
+        assert error["type"] == "exceed_context_size_error"
+        assert error["n_ctx"] == 128
+        assert error["n_prompt_tokens"] > 128
+    client.hangup()
+
+
+def test_a_model_without_a_template(stories: Any, kit: Any) -> None:
+    assert stories.chat_error is not None
+    client = stories.connect()
+    error = client.call("/v1/chat/completions", kit.chat()).json["error"]
+    assert "template" in error["message"]
+    client.hangup()
+
+
+@pytest.mark.model
+def test_chat_with_smollm2(kit: Any) -> None:
+    path = find_smollm2()
+    if path is None:
+        pytest.skip("no SmolLM2")
+    with compiled(*MODULES):
+        stage = make_stage(kit, path, 512)
+        assert stage.chat_error is None
+        client = stage.connect()
+        body = kit.chat("What is the capital of France?", temperature=0, stream=True, max_tokens=40)
+        *events, done = client.call("/v1/chat/completions", body).events
+    assert done is None
+    text = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
+    assert "Paris" in text
