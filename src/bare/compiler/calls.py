@@ -214,8 +214,8 @@ class Marshal:
         ):
             write(descriptor, block, offset, value)
         if self.stores:
-            # Compiled code may have stored one of the slices.
-            _kept.extend(v for v in block.refs.values() if isinstance(v, Slice))
+            # Compiled code may have stored one of the slices, or a part of an Arena.
+            _kept.extend(block.refs.values())
         site = self.enter(self.wrapper, block.address, _thread.state.index)
         if site:
             self.fail(site)
@@ -274,13 +274,13 @@ class Marshal:
                 "    except (_struct_error, TypeError, OverflowError):\n",
                 f"        return _careful({arguments})\n",
             ]
-        slices = [
+        pointers = [
             name
-            for p, (name, _, _) in zip(packings, entry.parameters, strict=True)
-            if p.format == "QQ"
+            for p, (name, kind, _) in zip(packings, entry.parameters, strict=True)
+            if p.format == "QQ" or is_struct(kind)
         ]
-        if self.stores and slices:
-            lines.append(f"    _keep(({', '.join(slices)},))\n")
+        if self.stores and len(pointers) > 1:  # One alone has nothing to be stored in.
+            lines.append(f"    _keep(({', '.join(pointers)},))\n")
         lines.append(f"    _bare_site = _enter({self.wrapper}, _bare_t.address, _bare_t.index)\n")
         lines.append("    if _bare_site:\n        _fail(_bare_site)\n")
         lines.append(self._result_text(entry.result, names))
