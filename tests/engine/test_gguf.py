@@ -8,9 +8,13 @@ from gguf import GGML_QUANT_SIZES, GGUFReader
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bare import Slice, u8
+from bare import Slice, static, u8, u32
 from bare.testing import implementations
+from merlion.engine.chat_template import ChatTemplate
 from merlion.engine.ggml_type import BLOCK_BYTES, BLOCK_ELEMENTS, TYPE_NAMES
+from merlion.engine.gguf import Gguf
+from merlion.engine.hparams import Hyperparameters
+from merlion.engine.tokenizer import TokenizeError, Tokenizer
 from tests.engine.files import arena, data_file, storage
 from tests.engine.gguf_builder import (
     ARRAY,
@@ -28,12 +32,19 @@ from tests.engine.gguf_builder import (
     U32,
     U64,
     Builder,
+    byte_pair,
     llama,
     string,
     value,
 )
 
-impl = implementations("merlion.engine.gguf", "merlion.engine.gguf_value")
+impl = implementations(
+    "merlion.engine.gguf",
+    "merlion.engine.gguf_value",
+    "merlion.engine.hparams",
+    "merlion.engine.tokenizer",
+    "merlion.engine.chat_template",
+)
 
 
 def parse(impl: Any, data: bytes) -> tuple[Any, str]:
@@ -232,6 +243,35 @@ def test_mutated_never_traps_nor_leaves_the_file(impl: Any, data: Any) -> None:
         assert len(data_slice) == tensor.length
     for entry in gguf.values:
         assert len(gguf.value_data(entry)) == entry.length
+
+
+MODEL = byte_pair([(b"a", b"b"), (b"ab", b"c")], "smollm", **{"<|im_start|>": 3, "<|im_end|>": 3})
+MODEL.tensors, MODEL.metadata = llama(261).tensors, llama().metadata + MODEL.metadata
+MODEL.add("tokenizer.chat_template", STRING, "{% for message in messages %}").add(
+    "tokenizer.ggml.eos_token_id", U32, 1
+)
+WHOLE = MODEL.build()
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_no_reader_of_a_mutated_model_traps(impl: Any, data: Any) -> None:
+    """Hyper-parameters, vocabulary and template either load or refuse, whatever the file says."""
+    raw = bytearray(WHOLE)
+    end = WHOLE.index(b"token_embd.weight") + 200
+    for _ in range(data.draw(st.integers(0, 4))):
+        at = data.draw(st.integers(24, end))
+        raw[at] = data.draw(st.integers(0, 255))
+    space = arena()
+    gguf = Gguf.zeroed()
+    if gguf.parse(storage(bytes(raw)), space) is not None:
+        return
+    Hyperparameters.zeroed().read(gguf)
+    tokenizer = Tokenizer.zeroed()
+    if tokenizer.load(gguf, space) is None:
+        ChatTemplate.zeroed().load(gguf, tokenizer, space, 100)
+        text = storage(b"abc <|im_end|> abab")
+        assert isinstance(tokenizer.encode(text, static(u32, 64), True), int | TokenizeError)
 
 
 @settings(max_examples=60, deadline=None)

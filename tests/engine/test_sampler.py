@@ -71,8 +71,8 @@ def test_keeps_what_the_definition_keeps(
     params = GenerateParams(top_k=top_k, top_p=top_p, min_p=min_p)
     scratch = scratch_for(len(logits))
     count = impl.select_top(floats(logits), top_k, scratch)
-    first = impl.cut_tail(params, scratch, count)
-    found = [scratch.ids[count - 1 - i] for i in range(count - first)]
+    first, last = impl.cut_tail(params, scratch, count)
+    found = [scratch.ids[last - 1 - i] for i in range(last - first)]
     wanted = kept(logits, params)
     if params.top_p >= 1.0 and params.min_p <= 0.0:
         found.sort()

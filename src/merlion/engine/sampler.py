@@ -126,8 +126,8 @@ def sample(
         token = argmax(logits)
     else:
         count = select_top(logits, params.top_k, scratch)
-        first = cut_tail(params, scratch, count)
-        token = draw(params, state, scratch, first, count)
+        first, last = cut_tail(params, scratch, count)
+        token = draw(params, state, scratch, first, last)
     restore(logits, scratch)
     state.accept(token)
     return token
@@ -203,55 +203,65 @@ def highest(scratch: SamplerScratch, count: usize) -> f64:
     return f64(best)
 
 
-def cut_tail(params: GenerateParams, scratch: SamplerScratch, count: usize) -> usize:
-    """top_p and min_p: candidates [first, count) stay, the best one last. Returns first."""
+def cut_tail(params: GenerateParams, scratch: SamplerScratch, count: usize) -> tuple[usize, usize]:
+    """top_p and min_p: candidates [first, last) stay, the best one last. Returns both ends."""
     if params.top_p >= 1.0 and params.min_p <= 0.0:
-        return 0
+        return 0, count
     top = highest(scratch, count)
-    floor: f64 = NEGATIVE_INFINITY
-    if params.min_p > 0.0:
-        floor = top + log(f64(params.min_p))
     target: f64 = 0.0
     if params.top_p < 1.0:
         for i in range(count):
             target += exp(f64(scratch.logits[i]) - top)
         target *= f64(params.top_p)
 
-    # Take the best off the heap one by one; they collect behind it, the very best at the end.
-    scratch.make_heap(count, True)
-    left = count
+    # min_p keeps the best of whatever top_p keeps, so it may go first: far fewer to order.
+    last = count
+    if params.min_p > 0.0:
+        last = drop_below(scratch, count, top + log(f64(min(params.min_p, 1.0))))
+    scratch.make_heap(last, True)
+    first = last
     covered: f64 = 0.0
-    while left > 0:
-        logit = f64(scratch.logits[0])
-        if left < count and logit < floor:
-            break
-        left -= 1
-        scratch.swap(0, left)
-        scratch.sift_down(0, left, True)
-        covered += exp(logit - top)
+    while first > 0:
+        # The best leaves the heap for the place behind it, so the very best ends up last.
+        first -= 1
+        covered += exp(f64(scratch.logits[0]) - top)
+        scratch.swap(0, first)
+        scratch.sift_down(0, first, True)
         if params.top_p < 1.0 and covered >= target:
             break
-    return left
+    return first, last
+
+
+def drop_below(scratch: SamplerScratch, count: usize, floor: f64) -> usize:
+    """Keep the candidates of at least `floor`; one, if there is none. Returns their number."""
+    kept: usize = 0
+    for i in range(count):
+        if f64(scratch.logits[i]) >= floor:
+            scratch.put(kept, scratch.ids[i], scratch.logits[i])
+            kept += 1
+    return max(kept, 1)
 
 
 def draw(
-    params: GenerateParams, state: SamplerState, scratch: SamplerScratch, first: usize, count: usize
+    params: GenerateParams, state: SamplerState, scratch: SamplerScratch, first: usize, last: usize
 ) -> u32:
-    """Draw one of the candidates [first, count) at the temperature."""
-    top = highest(scratch, count)
+    """Draw one of the candidates [first, last) at the temperature."""
+    top = f64(scratch.logits[first])
+    for i in range(first, last):
+        top = max(top, f64(scratch.logits[i]))
     inverse = 1.0 / f64(params.temperature)
     total: f64 = 0.0
-    for i in range(first, count):
+    for i in range(first, last):
         total += exp((f64(scratch.logits[i]) - top) * inverse)
     target = uniform(state.seed, state.drawn) * total
     state.drawn += 1
     covered: f64 = 0.0
-    for i in range(first, count):
-        at = count - 1 - (i - first)
+    for i in range(first, last):
+        at = last - 1 - (i - first)
         covered += exp((f64(scratch.logits[at]) - top) * inverse)
         if covered > target:
             return scratch.ids[at]
-    return scratch.ids[count - 1]
+    return scratch.ids[last - 1]
 
 
 def uniform(seed: u64, counter: u64) -> f64:
