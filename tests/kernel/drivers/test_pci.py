@@ -1,5 +1,7 @@
 """PCI enumeration against a configuration-space model."""
 
+from typing import Any
+
 import pytest
 from devices.machine import Machine
 from devices.pci import (
@@ -14,12 +16,14 @@ from devices.pci import (
 )
 from plug import ECAM, WINDOW, plug_pci
 
+from bare.testing import implementations
 from merlion.kernel.pci.bus import PciBus
 from merlion.kernel.pci.config import ConfigSpace
-from merlion.kernel.pci.names import class_name, vendor_name
 from merlion.kernel.pci.registers import CAPABILITY_VENDOR
 
 MIB = 1 << 20
+
+names = implementations("merlion.kernel.pci.names")
 
 
 def function(*bars: tuple[int, ModelBar], class_code: int = 0x020000) -> Function:
@@ -195,8 +199,8 @@ def test_enumeration_is_lean(machine: Machine) -> None:
     assert machine.accesses <= 32 + 25
 
 
-def test_names() -> None:
-    assert class_name(2, 0) == b"Ethernet controller"
-    assert class_name(0x7F, 1) == b"Device"
-    assert vendor_name(0x1AF4) == b"Red Hat (virtio)"
-    assert vendor_name(1) == b""
+def test_names(names: Any) -> None:
+    assert names.class_name(2, 0) == b"Ethernet controller"
+    assert names.class_name(0x7F, 1) == b"Device"
+    assert names.vendor_name(0x1AF4) == b"Red Hat (virtio)"
+    assert names.vendor_name(1) == b""

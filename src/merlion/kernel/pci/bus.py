@@ -140,8 +140,8 @@ class PciBus(Struct):
             return
         config = self.config
         # Everything up to the last bus found lies behind this bridge.
-        buses = level.bridge >> 8 | level.bus << 8 | self.last_bus << 16
-        config.write_u32(level.bridge, BRIDGE_BUSES, u32(buses))
+        buses: u32 = level.bridge >> 8 | level.bus << 8 | self.last_bus << 16
+        config.write_u32(level.bridge, BRIDGE_BUSES, buses)
         self.align_window(BRIDGE_WINDOW_BYTES)
         window = BRIDGE_WINDOW_CLOSED
         if self.window_next > level.window_start:
@@ -198,8 +198,8 @@ class PciBus(Struct):
             return
         self.last_bus += 1
         # Until `leave` knows better everything above goes this way.
-        opened = bridge >> 8 | self.last_bus << 8 | 0xFF << 16
-        self.config.write_u32(bridge, BRIDGE_BUSES, u32(opened))
+        opened: u32 = bridge >> 8 | self.last_bus << 8 | 0xFF << 16
+        self.config.write_u32(bridge, BRIDGE_BUSES, opened)
         self.enter(self.last_bus, bridge, True)
 
     def size_bars(self, device: PciDevice, bar_count: u32) -> None:

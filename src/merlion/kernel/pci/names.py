@@ -1,6 +1,6 @@
 """Names of PCI classes and of the vendors a machine of ours is likely to have, for `lspci`."""
 
-from bare import Bytes, u8, u16
+from bare import Bytes, u8, u16, u32
 
 CLASS_NAMES = {
     0x0100: b"SCSI controller",
@@ -44,7 +44,7 @@ VENDOR_TEXTS = tuple(VENDOR_NAMES.values())
 
 def class_name(class_code: u8, subclass: u8) -> Bytes:
     """Name a class, e.g. `Ethernet controller`."""
-    code = class_code << 8 | subclass
+    code: u32 = class_code << 8 | subclass
     for i in range(len(CLASS_CODES)):
         if CLASS_CODES[i] == code:
             return CLASS_TEXTS[i]
