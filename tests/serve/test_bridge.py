@@ -61,6 +61,7 @@ class World:
         assert slot is not None
         self.clients[slot] = b""
         self.outgoing[slot] = data
+        self.step()  # The SYN is on its way before `run` looks for the next event.
         return int(slot)
 
     def step(self) -> None:
@@ -151,3 +152,19 @@ def test_more_clients_than_places(impl: Any, kit: Any) -> None:
         for _ in range(3):
             world.step()
     world.run(lambda: all(b'{"status":"ok"}' in world.clients[slot] for slot in slots))
+
+
+def test_idle_clients_stay_until_others_wait(impl: Any, kit: Any) -> None:
+    world = World(impl, kit, 1, network.Wire(delay_ns=1_000_000))
+    raw = kit.request("/health")
+    idle = [world.connect(raw) for _ in range(4)]
+    world.run(lambda: all(b'{"status":"ok"}' in world.clients[slot] for slot in idle))
+    for _ in range(10):
+        world.stage.now += kit.second // 2
+        world.step()
+    assert not any(world.stacks[1].peer_closed(slot) for slot in idle)
+    late = world.connect(raw)
+    world.run(lambda: b'{"status":"ok"}' in world.clients[late])
+    for _ in range(5):
+        world.step()
+    assert sum(world.stacks[1].peer_closed(slot) for slot in idle) == 1

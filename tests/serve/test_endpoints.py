@@ -6,8 +6,11 @@ from typing import Any
 import openai.types as types
 import openai.types.chat as chat_types
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bare.testing import implementations
+from merlion.serve.fields import FIELDS
 
 impl = implementations("merlion.serve.server", "merlion.serve.scripted")
 
@@ -376,3 +379,32 @@ def test_metrics(stage: Any, kit: Any) -> None:
     assert values['vllm:e2e_request_latency_seconds_bucket{le="+Inf"}'] == 2
     assert values["merlion:http_errors_total"] == 1
     assert values["merlion:connections"] == 1
+
+
+NAMES = [field.name.decode() for field in FIELDS] + ["messages", "prompt", "role", "content", "x"]
+ANY_VALUE = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 300) | st.floats(-3, 3) | st.text(max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from([*NAMES, "type", "text", "include_usage"]), inner)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    fields=st.dictionaries(st.sampled_from(NAMES), ANY_VALUE, max_size=4),
+    path=st.sampled_from(["/v1/chat/completions", "/v1/completions", "/tokenize", "/detokenize"]),
+    whole=st.booleans(),
+)
+def test_any_fields(impl: Any, kit: Any, fields: Any, path: str, whole: bool) -> None:
+    """Whatever the fields hold, the answer is a completion or a 400 that blames the client."""
+    stage = kit.stage(impl)
+    base = kit.chat() | {"prompt": "x", "content": "x", "tokens": [1]} if whole else {}
+    reply = stage.connect().call(path, base | fields)
+    assert reply.complete
+    assert reply.status in (200, 400)
+    assert stage.busy_slots == 0

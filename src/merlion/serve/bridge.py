@@ -20,6 +20,7 @@ class LinkState(IntEnum):
     FREE = 0
     JOINED = 1
     LINGER = 2  # The server has let go; the stack has sent, or will send, FIN.
+    WAITING = 3  # Accepted, while the server has no place. An idle connection will make way.
 
 
 class Link(Struct):
@@ -32,7 +33,7 @@ class Link(Struct):
 
 
 class Bridge(Struct):
-    """All links. Lingering ones need a place too, hence twice the server's connections."""
+    """All links. Waiting and lingering ones count, hence twice the server's connections."""
 
     links: Slice[Link]
 
@@ -42,32 +43,40 @@ class Bridge(Struct):
 
     def poll(self, stack: Stack, server: Server, now_ns: u64) -> bool:
         """Accept, and move bytes both ways. Returns False when nothing moved."""
-        moved = self.accept(stack, server, now_ns)
+        self.accept(stack)
+        moved = False
+        full = False
         for link in self.links:
+            if link.state == LinkState.WAITING and not full:
+                full = not self.join(link, stack, server, now_ns)
             if link.state == LinkState.JOINED:
                 moved = self.transfer(link, stack, server, now_ns) or moved
             elif link.state == LinkState.LINGER:
                 self.linger(link, stack, now_ns)
         return moved
 
-    def accept(self, stack: Stack, server: Server, now_ns: u64) -> bool:
-        """Take what waits in the backlog while there is room; the rest waits on."""
-        moved = False
+    def accept(self, stack: Stack) -> None:
+        """Take what waits in the backlog."""
         for link in self.links:
-            if link.state != LinkState.FREE:
-                continue
-            inner = server.open(now_ns)
-            if inner is None:
-                return moved
-            outer = stack.accept()
-            if outer is None:
-                server.hangup(inner)
-                return moved
-            link.outer = outer
-            link.inner = inner
-            link.state = LinkState.JOINED
-            moved = True
-        return moved
+            if link.state == LinkState.FREE:
+                outer = stack.accept()
+                if outer is None:
+                    return
+                link.outer = outer
+                link.state = LinkState.WAITING
+
+    def join(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """Find a place for a waiting connection. Returns False when there is none yet."""
+        if stack.is_dead(link.outer):
+            stack.release(link.outer)
+            link.state = LinkState.FREE
+            return True
+        inner = server.open(now_ns)
+        if inner is None:
+            return False
+        link.inner = inner
+        link.state = LinkState.JOINED
+        return True
 
     def transfer(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
         """One link, both ways."""
