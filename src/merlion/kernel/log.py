@@ -23,6 +23,7 @@ class KernelLog(Struct):
     written: u64 = 0
     quiet: bool = False
     over_prompt: bool = False  # The shell's line is on the screen: write over it.
+    held: bool = False  # An answer is being streamed: the line is for dmesg only.
     covered: bool = False  # It has been written over, and must be drawn again.
 
     def put(self, text: Bytes) -> None:
@@ -56,7 +57,7 @@ class KernelLog(Struct):
         self.line.byte(0x0A)
         text = self.line.written()
         self.put(text)
-        if self.quiet:
+        if self.quiet or self.held:
             return
         if self.over_prompt:
             write_lines(b"\r\x1b[K")

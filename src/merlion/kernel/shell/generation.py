@@ -69,8 +69,9 @@ class Generation(Struct):
         self.slot = slot
         self.active = True
 
-    def poll(self, now: u64) -> bool:
+    def poll(self) -> bool:
         """Show new text. Returns True when the answer is complete."""
+        now = now_ns()  # A pass has been computed since the loop looked.
         count = scheduler.completion_tokens(self.slot)
         if self.first_ns == 0 and count > 0:
             self.first_ns = now
@@ -106,7 +107,7 @@ class Generation(Struct):
         out.text(level_text(features.level))
         out.text(b" | ")
         out.unsigned(smp.cores.count)
-        console.line(b" cores]")
+        console.line(b" core]" if smp.cores.count == 1 else b" cores]")
 
     def cancel(self) -> None:
         """Stop the answer; `poll` then ends it."""

@@ -1,6 +1,5 @@
 """What a command left running: at most one of generation or ping."""
 
-from bare import u64
 from merlion.kernel.shell.generation import generation
 
 
@@ -9,10 +8,10 @@ def is_active() -> bool:
     return generation.active
 
 
-def poll(now_ns: u64) -> bool:
+def poll() -> bool:
     """Drive it. Returns True when it has just ended."""
     if generation.active:
-        return generation.poll(now_ns)
+        return generation.poll()
     return False
 
 

@@ -30,6 +30,7 @@ class Shell(Struct):
         """Begin a new line."""
         self.busy = False
         log.over_prompt = True
+        log.held = False
         self.editor.start()
         console.write(PROMPT)
         console.flush()
@@ -41,7 +42,7 @@ class Shell(Struct):
             if key is None:
                 break
             self.take_key(key)
-        if self.busy and running.poll(now_ns):
+        if self.busy and running.poll():
             self.prompt()
         if log.covered:
             log.covered = False
@@ -62,6 +63,7 @@ class Shell(Struct):
                 self.execute(trim(self.editor.line()))
                 if running.is_active():
                     self.busy = True
+                    log.held = True
                 else:
                     self.prompt()
             case Event.CANCEL:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bare import Bytes
 from merlion.kernel.console import console
-from merlion.kernel.shell import hardware, model, network, system
+from merlion.kernel.shell import crash, hardware, model, network, system
 
 
 class Command:
@@ -52,6 +52,7 @@ COMMANDS = (
     Command(b"ai-bench", b" [tokens]", b"time the generation of tokens", model.bench),
     Command(b"ai-serve", b" [port]", b"serve the OpenAI API", network.serve),
     Command(b"clear", b"", b"clear the screen", system.clear),
+    Command(b"crash", b" KIND", b"fail on purpose, to see the report", crash.crash),
     Command(b"reboot", b"", b"restart the machine", system.reboot),
     Command(b"shutdown", b" [code]", b"power off (code: exit code under QEMU)", system.shutdown),
 )
