@@ -141,6 +141,8 @@ def test_bridges_without_firmware(machine: Machine) -> None:
 def test_bridges_with_firmware(machine: Machine) -> None:
     pci = PciModel()
     bridge = Bridge(secondary=5, subordinate=6)
+    bridge.put(0x04, 2, 0x0006)
+    bridge.put(0x20, 4, 0xFE10_FE00)
     bridge.children[0x00] = function((0, ModelBar(0x1000, Scratch(), value=0xFE00_0000)))
     pci.root[0x08] = bridge
     new = Bridge()
@@ -148,9 +150,25 @@ def test_bridges_with_firmware(machine: Machine) -> None:
     pci.root[0x10] = new
     bus = enumerate_all(machine, pci)
     assert bytes(bridge.bytes[0x18:0x1B]) == b"\0\5\6"
-    assert new.bytes[0x19] > 5
+    assert new.bytes[0x19] > 6
+    assert bridge.get(0x20, 4) == 0xFE10_FE00
     assert bus.count == 4
     assert bus.devices[1].bars[0].address == 0xFE00_0000
+
+
+def test_bridges_with_numbers_but_closed(machine: Machine) -> None:
+    """What qboot leaves on q35."""
+    pci = PciModel()
+    bridge = Bridge(secondary=2, subordinate=2)
+    card = function((0, ModelBar(0x4000, Scratch())))
+    bridge.children[0x00] = card
+    pci.root[0x08] = bridge
+    bus = enumerate_all(machine, pci)
+    assert bytes(bridge.bytes[0x18:0x1B]) == b"\0\2\2"
+    device = bus.devices[1]
+    bus.enable(device)
+    machine.write(device.bars[0].address, 4, 5)
+    assert card.bars[0].window.read(0, 4) == 5  # type: ignore[union-attr]
 
 
 def test_bridges_in_a_circle_end(machine: Machine) -> None:

@@ -80,7 +80,8 @@ class Level(Struct):
     bus: u16
     next_function: u16  # 0 to 256.
     bridge: u16  # The function that leads here.
-    numbered: bool  # We gave the bus its number, so the bridge's windows are ours to set.
+    numbered: bool  # We gave the bus its number.
+    forwarding: bool  # Somebody has set the bridge's windows; else that is for us to do.
     window_start: u64
 
 
@@ -108,7 +109,7 @@ class PciBus(Struct):
         self.window_next = window_start
         self.window_end = window_end
         self.depth = 0
-        self.enter(0, 0, False)
+        self.enter(0, 0, False, True)
         while self.depth > 0:
             level = self.levels[self.depth - 1]
             if level.next_function >= BUS_FUNCTIONS:
@@ -118,7 +119,7 @@ class PciBus(Struct):
             level.next_function += 1
             self.visit(level, address)
 
-    def enter(self, bus: u16, bridge: u16, numbered: bool) -> None:
+    def enter(self, bus: u16, bridge: u16, numbered: bool, forwarding: bool) -> None:
         """Begin a bus."""
         if self.depth >= DEPTH_MAX:
             return
@@ -128,7 +129,8 @@ class PciBus(Struct):
         level.next_function = 0
         level.bridge = bridge
         level.numbered = numbered
-        if numbered:
+        level.forwarding = forwarding
+        if not forwarding:
             self.align_window(BRIDGE_WINDOW_BYTES)
         level.window_start = self.window_next
 
@@ -136,12 +138,13 @@ class PciBus(Struct):
         """End a bus: now it is known what its bridge has to forward."""
         level = self.levels[self.depth - 1]
         self.depth -= 1
-        if not level.numbered:
-            return
         config = self.config
-        # Everything up to the last bus found lies behind this bridge.
-        buses: u32 = level.bridge >> 8 | level.bus << 8 | self.last_bus << 16
-        config.write_u32(level.bridge, BRIDGE_BUSES, buses)
+        if level.numbered:
+            # Everything up to the last bus found lies behind this bridge.
+            buses: u32 = level.bridge >> 8 | level.bus << 8 | self.last_bus << 16
+            config.write_u32(level.bridge, BRIDGE_BUSES, buses)
+        if level.forwarding:
+            return
         self.align_window(BRIDGE_WINDOW_BYTES)
         window = BRIDGE_WINDOW_CLOSED
         if self.window_next > level.window_start:
@@ -192,7 +195,9 @@ class PciBus(Struct):
         if secondary != 0:
             subordinate: u16 = buses >> 16 & 0xFF
             self.last_bus = max(self.last_bus, max(secondary, subordinate))
-            self.enter(secondary, bridge, False)
+            # qboot numbers the buses of q35 but leaves the windows closed.
+            forwarding = self.config.read_u32(bridge, COMMAND) & COMMAND_MEMORY != 0
+            self.enter(secondary, bridge, False, forwarding)
             return
         if self.last_bus + 1 >= BUSES_MAX:
             return
@@ -200,7 +205,7 @@ class PciBus(Struct):
         # Until `leave` knows better everything above goes this way.
         opened: u32 = bridge >> 8 | self.last_bus << 8 | 0xFF << 16
         self.config.write_u32(bridge, BRIDGE_BUSES, opened)
-        self.enter(self.last_bus, bridge, True)
+        self.enter(self.last_bus, bridge, True, False)
 
     def size_bars(self, device: PciDevice, bar_count: u32) -> None:
         """Learn the size of each BAR, and give an address to those without (section 6.2.5.1).
