@@ -99,7 +99,7 @@ class FunctionEmitter(VectorEmitter):
                 word = self.let(f"call {kind} @llvm.bswap.{kind}({kind} {word})")
         elif ty.is_float(t) and t.bits == 16:
             kind = stored(t)
-            word = self.let(f"fptrunc float {operand} to {kind}")
+            word = self.narrow(operand, t)
         else:
             word = self.to_stored(operand, ty.value_type(t))
             kind = stored(t, self.level)

@@ -224,8 +224,30 @@ class ValueEmitter:
                 found = self.let(f"call {kind} @llvm.bswap.{kind}({kind} {found})")
             return self.from_stored(found, t.base)
         if ty.is_float(t) and t.bits == 16:
-            return self.let(f"fpext {kind} {found} to float")
+            return self.widen(found, t)
         return self.from_stored(found, ty.value_type(t))
+
+    def widen(self, found: str, t: Any) -> str:
+        """A scalar f16 or bf16 as f32; below avx2 there is no instruction for it."""
+        if t.name == "f16" and self.level > 0:
+            return self.let(f"fpext half {found} to float")
+        half = self.let(f"bitcast {stored(t)} {found} to i16")
+        if t.name == "bf16":
+            wide = self.let(f"zext i16 {half} to i32")
+            bits = self.let(f"shl i32 {wide}, 16")
+        else:
+            soft = self.unit.half_conversion("from f16")
+            bits = self.let(f'call i32 @"{soft.symbol}"(i16 {half})')
+        return self.let(f"bitcast i32 {bits} to float")
+
+    def narrow(self, operand: str, t: Any) -> str:
+        """A scalar f32 rounded to f16 or bf16."""
+        if t.name == "f16" and self.level > 0:
+            return self.let(f"fptrunc float {operand} to half")
+        bits = self.let(f"bitcast float {operand} to i32")
+        soft = self.unit.half_conversion("to " + t.name)
+        half = self.let(f'call i16 @"{soft.symbol}"(i32 {bits})')
+        return self.let(f"bitcast i16 {half} to {stored(t)}")
 
     def _volatile_load(self, node: Node) -> str:
         address = self.value_of(node.args[0])

@@ -139,7 +139,7 @@ class VectorEmitter(ValueEmitter):
             cut = self.let(f"fptrunc <{lanes} x float> {operand} to <{lanes} x half>")
             self.line(f"store <{lanes} x half> {cut}, ptr {address}, align 1")
             return
-        convert = self.unit.half_conversion(name)
+        convert = self.unit.half_conversion("to " + name)
         for lane in range(lanes):
             one = self.let(f"extractelement <{lanes} x float> {operand}, i64 {lane}")
             bits = self.let(f"bitcast float {one} to i32")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal
 
+from bare import runtime
 from bare.codec import layout
 from bare.compiler import types as ty
 from bare.compiler.callgraph import refuse_recursion
@@ -33,6 +34,12 @@ ATTRIBUTES = (
         '"prefer-vector-width"="512" "min-legal-vector-width"="512"',
     ),
 )
+
+HALF_CONVERSIONS = {
+    "from f16": runtime.f16_to_f32_bits,
+    "to f16": runtime.f32_to_f16_bits,
+    "to bf16": runtime.f32_to_bf16_bits,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class Unit:
         return self.constants.address(dispatch._allocation_, dispatch._offset_)
 
     def half_conversion(self, name: str) -> Function:
-        """The soft conversion f32 -> f16 or bf16 (bits to bits)."""
+        """A soft conversion (bits to bits): `from f16`, `to f16` or `to bf16`."""
         return self.halves[name]
 
 
@@ -116,8 +123,6 @@ def check_program(
     entries: Sequence[FunctionType], diagnostics: Diagnostics
 ) -> tuple[Instances, list[Function]]:
     """Check every function reachable from the entries."""
-    from bare import runtime
-
     instances = Instances(diagnostics)
     roots = []
     for source in entries:
@@ -127,7 +132,7 @@ def check_program(
         except SignatureError as error:
             span = Span(source.__code__.co_filename, source.__code__.co_firstlineno)
             diagnostics.error(span, "annotation", str(error), error.fix)
-    for soft in (runtime.f32_to_f16_bits, runtime.f32_to_bf16_bits):
+    for soft in HALF_CONVERSIONS.values():
         instances.get(soft, None, {}, ty.PLAIN, True)
     while instances.pending:
         pending = instances.pending.pop()
@@ -140,8 +145,6 @@ def compile_unit(
     entries: Sequence[FunctionType], mode: Literal["image", "jit"], module_asm: str = ""
 ) -> Unit:
     """Compile the program reachable from `entries`. Raises CompileError with all errors."""
-    from bare import runtime
-
     diagnostics = Diagnostics()
     instances, roots = check_program(entries, diagnostics)
     functions = list(instances.known.values())
@@ -150,7 +153,7 @@ def compile_unit(
     refuse_recursion(functions, diagnostics)
     diagnostics.check()
     unit = Unit(mode, functions=functions)
-    for name, soft in (("f16", runtime.f32_to_f16_bits), ("bf16", runtime.f32_to_bf16_bits)):
+    for name, soft in HALF_CONVERSIONS.items():
         unit.halves[name] = instances.get(soft, None, {}, ty.PLAIN, True)
     bodies = [FunctionEmitter(unit, f).text() for f in functions if f.external is None]
     if mode == "jit":
