@@ -1,5 +1,7 @@
 """Matrices and activations for kernel tests, and what numpy makes of them."""
 
+from collections.abc import Callable
+
 import gguf
 import numpy as np
 from numpy.typing import NDArray
@@ -49,7 +51,9 @@ def make_matrix(values: Floats, form: Format, space: Arena) -> tuple[Matrix, Flo
     return matrix, exact
 
 
-def make_inputs(values: Floats, space: Arena) -> Activations:
+def make_inputs(
+    values: Floats, space: Arena, quantise: Callable[[Activations, int], None] = quantise_row
+) -> Activations:
     """Activations of every row, quantised where whole blocks allow it."""
     inputs = space.alloc(Activations)
     inputs.init(space, values.shape[0], values.shape[1])
@@ -57,7 +61,7 @@ def make_inputs(values: Floats, space: Arena) -> Activations:
         target = inputs.row(row)
         for i, number in enumerate(numbers):
             target[i] = float(number)
-        quantise_row(inputs, row)
+        quantise(inputs, row)
     return inputs
 
 

@@ -1,56 +1,66 @@
 """Attention over the f16 cache against numpy, alone and in company."""
 
+from typing import Any
+
 import numpy as np
+import pytest
 
 from bare import f32
-from merlion.engine.kernels.attention import QueryTile, attend
+from merlion.engine.kernels.attention import QueryTile
 from merlion.engine.kv_cache import KvCache
+from tests.engine.levels import kernel_levels
 from tests.engine.matrices import Floats, arena, array_of, floats
 
-POSITIONS, SIZE = 21, 8
+POSITIONS = 21
+
+impl = kernel_levels("merlion.engine.kernels.attention", "merlion.engine.kv_cache")
 
 
-def attended(queries: Floats, visible: list[int], keys: Floats, values: Floats) -> Floats:
+def attended(
+    impl: Any, queries: Floats, visible: list[int], keys: Floats, values: Floats
+) -> Floats:
     """The kernel's outputs for up to four queries."""
-    space = arena(1 << 18)
+    space = arena(1 << 20)
+    size = queries.shape[1]
     cache = space.alloc(KvCache)
-    cache.init(space, 2, 2, 2, SIZE, 32)
+    cache.init(space, 2, 2, 2, size, 32)
     for position in range(len(keys)):
-        row = np.stack([np.zeros(SIZE, np.float32), keys[position]])
-        cache.store_key(1, 1, position, floats(space, row), 0, 2 * SIZE)
-        row = np.stack([np.zeros(SIZE, np.float32), values[position]])
-        cache.store_value(1, 1, position, floats(space, row), 4, 2 * SIZE)
+        row = np.stack([np.zeros(size, np.float32), keys[position]])
+        cache.store_key(1, 1, position, floats(space, row), 0, 2 * size)
+        row = np.stack([np.zeros(size, np.float32), values[position]])
+        cache.store_value(1, 1, position, floats(space, row), 4, 2 * size)
     tile = space.alloc(QueryTile)
     tile.init(space, 32)
     for i in range(4):
         query = min(i, len(queries) - 1)
         tile.visible[i] = visible[query]
-        tile.source[i] = query * SIZE
-        tile.target[i] = query * SIZE
-    output = space.slice(f32, 4 * SIZE)
-    attend(
+        tile.source[i] = query * size
+        tile.target[i] = query * size
+    output = space.slice(f32, 4 * size)
+    impl.attend(
         tile,
         floats(space, queries),
         cache.head_keys(1, 1, 1),
         cache.head_values(1, 1, 1),
-        SIZE,
+        size,
         cache.value_stride,
         output,
     )
-    return array_of(output).reshape(4, SIZE)[: len(queries)]
+    return array_of(output).reshape(4, size)[: len(queries)]
 
 
-def test_attention_equals_numpy_and_ignores_neighbours() -> None:
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_attention_equals_numpy_and_ignores_neighbours(impl: Any, size: int) -> None:
     random = np.random.default_rng(7)
-    queries = random.standard_normal((3, SIZE)).astype(np.float32) * 2
-    keys = random.standard_normal((POSITIONS, SIZE)).astype(np.float16).astype(np.float32)
-    values = random.standard_normal((POSITIONS, SIZE)).astype(np.float16).astype(np.float32)
+    queries = random.standard_normal((3, size)).astype(np.float32) * 2
+    keys = random.standard_normal((POSITIONS, size)).astype(np.float16).astype(np.float32)
+    values = random.standard_normal((POSITIONS, size)).astype(np.float16).astype(np.float32)
     visible = [3, 21, 16]
-    found = attended(queries, visible, keys, values)
+    found = attended(impl, queries, visible, keys, values)
     for query, seen in enumerate(visible):
-        scores = keys[:seen] @ queries[query] / np.sqrt(SIZE)
+        scores = keys[:seen] @ queries[query] / np.sqrt(size)
         weights = np.exp(scores - scores.max())
         wanted = weights / weights.sum() @ values[:seen]
         np.testing.assert_allclose(found[query], wanted, rtol=1e-5, atol=1e-6)
-    alone = attended(queries[:1], visible[:1], keys, values)
+    alone = attended(impl, queries[:1], visible[:1], keys, values)
     np.testing.assert_array_equal(alone[0], found[0])

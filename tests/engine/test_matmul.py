@@ -1,12 +1,14 @@
 """Matrix products against numpy, and against themselves in other company."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
 from bare import f32
-from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kernels.shapes import padded_rows
 from merlion.engine.quant import Format, is_quantised
+from tests.engine.levels import kernel_levels
 from tests.engine.matrices import (
     FORMATS,
     Floats,
@@ -19,49 +21,52 @@ from tests.engine.matrices import (
 
 ROWS, COLUMNS, STRIDE = 24, 64, 32
 
+impl = kernel_levels("merlion.engine.kernels.matmul", "merlion.engine.kernels.activations")
 
-def product(weights: Floats, inputs: Floats, form: Format) -> tuple[Floats, Floats]:
+
+def product(impl: Any, weights: Floats, inputs: Floats, form: Format) -> tuple[Floats, Floats]:
     """The kernel's product and numpy's."""
     space = arena(1 << 18)
     matrix, exact = make_matrix(weights, form, space)
     count = len(inputs)
     output = space.slice(f32, padded_rows(count) * STRIDE)
-    matmul(matrix, make_inputs(inputs, space), count, output, STRIDE, 0, matrix.groups)
+    activations = make_inputs(inputs, space, impl.quantise_row)
+    impl.matmul(matrix, activations, count, output, STRIDE, 0, matrix.groups)
     found = array_of(output).reshape(-1, STRIDE)[:count, :ROWS]
     seen = quantised(inputs) if is_quantised(form) else inputs
     return found, seen @ exact.T
 
 
 @pytest.mark.parametrize("form", FORMATS)
-@pytest.mark.parametrize("count", [1, 2])
-def test_product_equals_numpy(form: Format, count: int) -> None:
+@pytest.mark.parametrize("count", [1, 2, 21])
+def test_product_equals_numpy(impl: Any, form: Format, count: int) -> None:
     random = np.random.default_rng(3)
     weights = random.standard_normal((ROWS, COLUMNS)).astype(np.float32)
     inputs = random.standard_normal((count, COLUMNS)).astype(np.float32)
-    found, wanted = product(weights, inputs, form)
+    found, wanted = product(impl, weights, inputs, form)
     np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-5)
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_row_does_not_depend_on_its_neighbours(form: Format) -> None:
+def test_a_row_does_not_depend_on_its_neighbours(impl: Any, form: Format) -> None:
     random = np.random.default_rng(4)
     weights = random.standard_normal((ROWS, COLUMNS)).astype(np.float32)
     inputs = random.standard_normal((5, COLUMNS)).astype(np.float32)
-    together, _ = product(weights, inputs, form)
-    alone, _ = product(weights, inputs[4:], form)
+    together, _ = product(impl, weights, inputs, form)
+    alone, _ = product(impl, weights, inputs[4:], form)
     np.testing.assert_array_equal(alone[0], together[4])
 
 
-def test_shares_of_the_groups_make_the_whole() -> None:
+def test_shares_of_the_groups_make_the_whole(impl: Any) -> None:
     random = np.random.default_rng(5)
     weights = random.standard_normal((48, COLUMNS)).astype(np.float32)
     inputs = random.standard_normal((1, COLUMNS)).astype(np.float32)
     space = arena(1 << 18)
     matrix, _ = make_matrix(weights, Format.Q4_0, space)
-    activations = make_inputs(inputs, space)
+    activations = make_inputs(inputs, space, impl.quantise_row)
     whole = space.slice(f32, 48)
     parts = space.slice(f32, 48)
-    matmul(matrix, activations, 1, whole, 48, 0, 3)
-    matmul(matrix, activations, 1, parts, 48, 2, 3)
-    matmul(matrix, activations, 1, parts, 48, 0, 2)
+    impl.matmul(matrix, activations, 1, whole, 48, 0, 3)
+    impl.matmul(matrix, activations, 1, parts, 48, 2, 3)
+    impl.matmul(matrix, activations, 1, parts, 48, 0, 2)
     np.testing.assert_array_equal(array_of(whole), array_of(parts))
