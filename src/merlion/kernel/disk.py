@@ -18,6 +18,8 @@ ram_disk = RamDisk.zeroed()
 def find_disk(memory: Arena) -> Disk | DiskError:
     """Start the first disk that works. Of several failures the last is reported."""
     error = DiskError.NONE_FOUND
+    if hardware.virtio.has_legacy(DeviceKind.BLOCK):
+        error = DiskError.LEGACY
     index = hardware.virtio.find(DeviceKind.BLOCK, 0)
     while index is not None:
         failure = virtio_disk.init(hardware.virtio.transport(index), memory)

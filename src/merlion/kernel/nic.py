@@ -16,6 +16,8 @@ virtio_nic = VirtioNet.zeroed()
 def find_nic(memory: Arena) -> Nic | NicError:
     """Start the first network device that works. Of several failures the last is reported."""
     error = NicError.NONE_FOUND
+    if hardware.virtio.has_legacy(DeviceKind.NET):
+        error = NicError.LEGACY
     index = hardware.virtio.find(DeviceKind.NET, 0)
     while index is not None:
         failure = virtio_nic.init(hardware.virtio.transport(index), memory)

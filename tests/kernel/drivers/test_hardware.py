@@ -108,6 +108,15 @@ def test_nothing_there(machine: Machine) -> None:
     assert machine.accesses == 0
 
 
+def test_legacy_devices_are_named(machine: Machine) -> None:
+    """QEMU without `-global virtio-mmio.force-legacy=false`."""
+    machine.add(0xFEB0_2E00, 0x200, MmioTransport(BlockModel(bytes(512)), version=1))
+    machine.add(0xFEB0_2C00, 0x200, MmioTransport(NetModel(), version=1))
+    hardware.discover(Firmware().microvm(), b"")
+    assert find_disk(arena()) == DiskError.LEGACY
+    assert find_nic(arena()) == NicError.LEGACY
+
+
 def test_the_first_disk_that_works(machine: Machine) -> None:
     broken, good = BlockModel(b""), BlockModel(bytes(1024))
     machine.add(0xD000_0000, 0x200, MmioTransport(broken))

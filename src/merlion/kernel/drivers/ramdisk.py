@@ -4,7 +4,6 @@ It answers like a device driver, so the rest of the kernel needs no second way t
 """
 
 from bare import Slice, Struct, u8, u64, usize
-
 from merlion.kernel.drivers.errors import DiskError
 
 SECTOR_BYTES = 512

@@ -24,6 +24,7 @@ class VirtioDevices(Struct):
 
     mmio_count: u32
     pci_count: u32
+    legacy_kinds: u32  # Bit n: a device of type n speaks virtio 0.9 only.
     mmio: Array[VirtioMmio] = array(DEVICES_MAX)
     pci: Array[VirtioPci] = array(DEVICES_MAX)
 
@@ -36,6 +37,7 @@ class VirtioDevices(Struct):
         """Forget all."""
         self.mmio_count = 0
         self.pci_count = 0
+        self.legacy_kinds = 0
 
     def kind(self, index: u32) -> u32:
         """Return the device type of a device."""
@@ -56,6 +58,10 @@ class VirtioDevices(Struct):
                 return index
         return None
 
+    def has_legacy(self, kind: u32) -> bool:
+        """Say whether a device of a type is there that we cannot drive because it is legacy."""
+        return self.legacy_kinds >> kind & 1 != 0
+
     def add_mmio(self, base: u64) -> None:
         """Look into one slot."""
         if self.mmio_count >= DEVICES_MAX:
@@ -63,8 +69,11 @@ class VirtioDevices(Struct):
         for index in range(self.mmio_count):
             if self.mmio[index].base == base:
                 return
-        if self.mmio[self.mmio_count].attach(base):
+        slot = self.mmio[self.mmio_count]
+        if slot.attach(base):
             self.mmio_count += 1
+        elif slot.legacy and slot.kind < 32:
+            self.legacy_kinds |= 1 << slot.kind
 
     def scan_microvm(self) -> None:
         """Look into all slots of QEMU's microvm, the last first: QEMU fills them from the end."""

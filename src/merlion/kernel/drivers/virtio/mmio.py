@@ -26,21 +26,22 @@ class VirtioMmio(Struct):
 
     base: u64
     kind: u32  # Device type, or 0.
+    legacy: bool  # There is a device, but of version 1.
 
     def attach(self, base: u64) -> bool:
         """Look whether the slot at `base` holds a device that we can drive."""
         self.base = base
         self.kind = 0
+        self.legacy = False
         registers = registers_at(MmioRegisters, base)
         if registers.magic.read() != MMIO_MAGIC:
             return False
         kind = registers.device_id.read()
         if kind == 0:  # An empty slot.
             return False
-        if registers.version.read() != MMIO_VERSION:
-            return False
         self.kind = kind
-        return True
+        self.legacy = registers.version.read() != MMIO_VERSION
+        return not self.legacy
 
     def status(self) -> u8:
         """Read the device status."""
