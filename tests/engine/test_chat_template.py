@@ -11,7 +11,7 @@ from bare.testing import implementations
 from merlion.engine.chat_patterns import PATTERNS
 from merlion.engine.chat_template import ChatTemplate
 from merlion.engine.tokenizer import TokenizeError, Tokenizer
-from tests.engine.files import arena, decode, encode, parse, smollm2_file, storage
+from tests.engine.files import arena, decode, encode, parse, reference, smollm2_file, storage
 from tests.engine.gguf_builder import STRING, U32, Builder, byte_pair
 
 impl = implementations("merlion.engine.chat_template", "merlion.engine.chat_patterns")
@@ -155,3 +155,13 @@ def test_smollm2(impl: Any, chat: list[tuple[str, str]]) -> None:
     source: Any = gguf.string(b"tokenizer.chat_template")
     text = rendered(bytes(source).decode(), chat)
     assert render(template, tokenizer, chat) == encode(tokenizer, text, parse_special=True)
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+def test_smollm2_chat_prompt_is_llama_cpps(impl: Any) -> None:
+    gguf, tokenizer = smollm2_file()
+    template = ChatTemplate.zeroed()
+    assert template.load(gguf, tokenizer, arena(), 4096) is None
+    wanted = reference("smollm2_greedy.json")["files"]["Q4_1"]["greedy"]["capital"]["prompt_ids"]
+    assert render(template, tokenizer, [("user", "What is the capital of France?")]) == wanted

@@ -290,3 +290,16 @@ def test_smollm2_properties(impl: Any) -> None:
     assert [token for token in range(20) if vocabulary.is_end(token)] == [0, 2]
     assert bytes(ours.piece(1)) == b""
     assert bytes(vocabulary.bytes_of(1)) == b"<|im_start|>"
+
+
+@pytest.mark.model
+@pytest.mark.timeout(120)
+def test_smollm2_reference_prompts(impl: Any) -> None:
+    _, ours = smollm2_file()
+    greedy = reference("smollm2_greedy.json")
+    found = greedy["files"]["F16"]
+    for name, prompt in greedy["prompts"].items():
+        assert encode(ours, prompt, parse_special=True) == found["greedy"][name]["prompt_ids"]
+    assert encode(ours, greedy["text"]) == found["nll_text"]["ids"]
+    story = found["greedy"]["story"]
+    assert decode(ours, story["ids"]).decode() == story["text"]
