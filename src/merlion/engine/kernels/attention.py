@@ -8,6 +8,8 @@ Per query: score[t] = sum over d in order of q[d] * k[t][d]; the sum of exponent
 rows.py; output[d] = sum over t in order of weight[t] * v[t][d].
 """
 
+from typing import ClassVar
+
 from bare import Arena, Array, Slice, Struct, array, f16, f32, stack, unchecked, unroll, usize
 from bare.simd import Vec, fma, multiversion
 from merlion.engine.kernels.exponential import exp_lanes
@@ -16,6 +18,33 @@ from merlion.engine.kernels.shapes import GROUP
 
 QUERIES = 4  # Enough independent sums to hide the latency of fma.
 MASKED = -1.0e30  # A score whose exponential is 0.
+
+
+class Span:
+    """How many vectors of dimensions one pass over the values sums (compile time only)."""
+
+    VECTORS: ClassVar[int] = 0
+
+
+class Span4(Span):
+    """Four by four sums and four values: for the 32 registers of AVX-512."""
+
+    VECTORS = 4
+
+
+class Span2(Span):
+    """Two by four sums."""
+
+    VECTORS = 2
+
+
+class Span1(Span):
+    """What is left."""
+
+    VECTORS = 1
+
+
+SPANS = (Span4, Span2, Span1)
 
 
 class QueryTile(Struct):
@@ -129,22 +158,45 @@ def weigh(
     for query in range(QUERIES):
         assert tile.target[query] + head_size <= len(output)
 
-    context = tile.context
     lanes = Vec[f32].lanes
-    tail = stack(f32, 16)
-    for d in range(0, head_size, lanes):
-        sums = stack(Vec[f32], QUERIES)
-        for t in range(positions):
-            value = Vec[f32].load(values, t * value_stride + d)
+    dimension: usize = 0
+    for span in SPANS:
+        if lanes >= span.VECTORS * QUERIES:
+            while dimension + (span.VECTORS - 1) * lanes < head_size:
+                weigh_span(span, tile, values, dimension, value_stride, head_size, output)
+                dimension += span.VECTORS * lanes
+
+
+@unchecked("the caller asserted the sizes; the tail goes through a buffer of one vector")
+def weigh_span[S: Span](
+    span: type[S],
+    tile: QueryTile,
+    values: Slice[f16],
+    dimension: usize,
+    value_stride: usize,
+    head_size: usize,
+    output: Slice[f32],
+) -> None:
+    """Outputs of `span.VECTORS` vectors of dimensions; only the last may pass the head's end."""
+    lanes = Vec[f32].lanes
+    positions = tile.visible_max()
+    context = tile.context
+    sums = stack(Vec[f32], QUERIES * span.VECTORS)
+    for t in range(positions):
+        for v in unroll(span.VECTORS):
+            value = Vec[f32].load(values, t * value_stride + dimension + v * lanes)
             for q in unroll(QUERIES):
-                weight = tile.scores[q * context + t]
-                sums[q] = fma(value, Vec[f32].splat(weight), sums[q])
+                weight = Vec[f32].splat(tile.scores[q * context + t])
+                sums[v * QUERIES + q] = fma(value, weight, sums[v * QUERIES + q])
+    for v in unroll(span.VECTORS):
+        start = dimension + v * lanes
         for q in unroll(QUERIES):
-            result = sums[q] * Vec[f32].splat(tile.normaliser[q])
-            if d + lanes <= head_size:
-                result.store(output, tile.target[q] + d)
+            result = sums[v * QUERIES + q] * Vec[f32].splat(tile.normaliser[q])
+            if start + lanes <= head_size:
+                result.store(output, tile.target[q] + start)
             else:
+                tail = stack(f32, 16)
                 result.store(tail, 0)
-                rest = head_size - d
-                at = tile.target[q] + d
+                rest = head_size - start
+                at = tile.target[q] + start
                 output[at : at + rest].copy_from(tail[:rest])
