@@ -79,8 +79,6 @@ class World:
                 client.consume(slot, len(part))
         self.stage.backend.step(now)
         self.bridge.poll(self.stacks[0], self.stage.server, now)
-        self.stage.server.poll(now)
-        self.bridge.poll(self.stacks[0], self.stage.server, now)
         for index, stack in enumerate(self.stacks):
             stack.poll(now)
             while (length := stack.transmit(BUFFER, now)) > 0:

@@ -129,6 +129,7 @@ def test_too_long(stories: Any) -> None:
         error = client.call("/v1/completions", {"prompt": "word " * count}).json["error"]
         assert error["type"] == "exceed_context_size_error"
         assert error["n_ctx"] == 128
+        assert error["param"] == "prompt"
         assert error["n_prompt_tokens"] > 128
     client.hangup()
 

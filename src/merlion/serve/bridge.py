@@ -42,7 +42,10 @@ class Bridge(Struct):
         self.links = arena.slice(Link, connection_count * 2)
 
     def poll(self, stack: Stack, server: Server, now_ns: u64) -> bool:
-        """Accept, and move bytes both ways. Returns False when nothing moved."""
+        """Bytes in, the server's turn, bytes out: a token that is ready leaves at once.
+
+        Returns False when nothing moved.
+        """
         self.accept(stack)
         moved = False
         full = False
@@ -50,9 +53,13 @@ class Bridge(Struct):
             if link.state == LinkState.WAITING and not full:
                 full = not self.join(link, stack, server, now_ns)
             if link.state == LinkState.JOINED:
-                moved = self.transfer(link, stack, server, now_ns) or moved
+                moved = self.take_in(link, stack, server, now_ns) or moved
             elif link.state == LinkState.LINGER:
                 self.linger(link, stack, now_ns)
+        moved = server.poll(now_ns) or moved
+        for link in self.links:
+            if link.state == LinkState.JOINED:
+                moved = self.give_out(link, stack, server, now_ns) or moved
         return moved
 
     def accept(self, stack: Stack) -> None:
@@ -78,8 +85,8 @@ class Bridge(Struct):
         link.state = LinkState.JOINED
         return True
 
-    def transfer(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
-        """One link, both ways."""
+    def take_in(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """What the peer sent: bytes, its end, or a failure."""
         moved = False
         data = stack.readable(link.outer)
         while len(data) > 0:
@@ -94,6 +101,11 @@ class Bridge(Struct):
             return True
         if stack.peer_closed(link.outer) and len(data) == 0:
             server.finish_input(link.inner)
+        return moved
+
+    def give_out(self, link: Link, stack: Stack, server: Server, now_ns: u64) -> bool:
+        """What the server has to say, and its end."""
+        moved = False
         out = server.pending(link.inner)
         while len(out) > 0:
             count = stack.send(link.outer, out)

@@ -37,13 +37,13 @@ def bad_json() -> ApiError:
     return ApiError(400, message, b"invalid_request_error", b"", b"invalid_json", 0, 0)
 
 
-def too_long(prompt_tokens: usize, context_tokens: usize) -> ApiError:
+def too_long(param: Bytes, prompt_tokens: usize, context_tokens: usize) -> ApiError:
     """400: the prompt does not fit the context. Nothing is ever cut off in silence."""
     return ApiError(
         400,
         b"The prompt is longer than the context of this model.",
         b"exceed_context_size_error",
-        b"messages",
+        param,
         b"context_length_exceeded",
         prompt_tokens,
         context_tokens,

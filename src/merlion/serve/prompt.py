@@ -30,7 +30,7 @@ def prompt_error(error: PromptError, backend: Backend, param: Bytes) -> ApiError
     """What the backend's refusal means to the client."""
     if error == PromptError.TOO_LONG:
         count = max(backend.prompt_token_count(), backend.context_tokens())
-        return too_long(count, backend.context_tokens())
+        return too_long(param, count, backend.context_tokens())
     if error == PromptError.BAD_TOKEN:
         return invalid(param, b"The prompt holds a token id outside the vocabulary.")
     if error == PromptError.BAD_TEXT:

@@ -281,8 +281,9 @@ class Service(Struct):
                 error = read_prompt(self.backend, body, request.prompt_at)
         count = self.backend.prompt_token_count()
         context = self.backend.context_tokens()
+        param: Bytes = b"messages" if chat else b"prompt"
         if error is None and count >= context:
-            error = too_long(count, context)
+            error = too_long(param, count, context)
         if error is not None:
             self.reply_error(connection, error)
             return
@@ -292,7 +293,7 @@ class Service(Struct):
             request.params.seed = self.random()
         slot = self.backend.submit(request.params, now_ns)
         if isinstance(slot, Refusal):
-            self.reply_error(connection, refusal_error(slot, count, context))
+            self.reply_error(connection, refusal_error(slot, param, count, context))
         else:
             self.begin_generation(connection, slot, now_ns)
 
@@ -334,10 +335,10 @@ class Service(Struct):
         return progress != Progress.WAITING
 
 
-def refusal_error(refusal: Refusal, count: usize, context: usize) -> ApiError:
+def refusal_error(refusal: Refusal, param: Bytes, count: usize, context: usize) -> ApiError:
     """What the scheduler's refusal means to the client."""
     if refusal == Refusal.QUEUE_FULL:
         return queue_full()
     if refusal == Refusal.TOO_LONG:
-        return too_long(count, context)
-    return invalid(b"prompt", b"The prompt is empty.")
+        return too_long(param, count, context)
+    return invalid(param, b"The prompt is empty.")
