@@ -260,3 +260,22 @@ def test_fin_after_the_data(peer: Peer) -> None:
     peer.stack.send(slot, b"bye")
     peer.stack.close(slot)
     assert brief(peer.answers()) == [(ACK | FIN, 1, 1, 3)]
+
+
+def test_tail_loss_is_repaired_by_a_probe(peer: Peer) -> None:
+    """The last two of five segments are lost: no duplicate ACK can tell, the probe does."""
+    slot = peer.open(MSS + SACK)
+    sent_window(peer, slot, 1)
+    peer.wait(10)
+    peer.send(ACK, 1, 1461)  # A round trip of 10 ms is known now.
+    assert peer.stack.send(slot, bytes(1460 * 5)) == 1460 * 5
+    assert len(peer.answers()) == 5
+    peer.wait(10)
+    peer.send(ACK, 1, 1 + 1460 * 4)
+    assert brief(peer.wait(30)) == [(ACK, 1 + 1460 * 5, 1, 1460)]  # Long before 200 ms.
+    blocks = block(1 + 1460 * 5, 1 + 1460 * 6, peer)
+    repaired = brief(peer.send(ACK, 1, 1 + 1460 * 4, options=blocks))
+    assert repaired == [(ACK, 1 + 1460 * 4, 1, 1460)]
+    peer.send(ACK, 1, 1 + 1460 * 6)
+    assert peer.stack.tcp.table.counters.timeouts == 0
+    assert peer.stack.unsent(slot) == 0

@@ -109,6 +109,8 @@ class Simulation:
         self.now = SECOND
         self.events: list[tuple[int, int, int, bytes]] = []
         self.count = 0
+        self.application_ns = 0  # How often the applications run; 0: at every event.
+        self.applications_at = 0
         self.frames = [0, 0]
         self.buffer: Slice[u8] = static(u8, FRAME_MAX)
         self.stacks[0].listen(8080)
@@ -131,8 +133,7 @@ class Simulation:
     def serve(self) -> None:
         """The listening application: read everything, close when the peer has."""
         stack = self.stacks[0]
-        slot = stack.accept()
-        if slot is not None:
+        while (slot := stack.accept()) is not None:
             waiting = next(flow for flow in self.flows if flow.server is None)
             waiting.server = slot
         for flow in self.flows:
@@ -170,8 +171,10 @@ class Simulation:
         while self.events and self.events[0][0] <= self.now:
             _, _, index, frame = heapq.heappop(self.events)
             self.stacks[index].receive(frame, self.now)
-        self.serve()
-        self.feed()
+        if self.now >= self.applications_at:
+            self.applications_at = self.now + self.application_ns
+            self.serve()
+            self.feed()
         for index in (0, 1):
             self.stacks[index].poll(self.now)
             self.transmit(index)
@@ -179,6 +182,8 @@ class Simulation:
         if self.events:
             soonest = min(soonest, self.events[0][0])
         assert soonest < NEVER, "nothing will ever happen again"
+        if self.application_ns > 0:
+            soonest = min(soonest, self.applications_at)
         self.now = max(soonest, self.now + 1000)
 
     def run(self, limit_s: int = 600) -> int:

@@ -122,10 +122,11 @@ class ArpCache(Struct):
     """A small table; the entry unused for longest makes room."""
 
     entries: Array[Entry] = array(ARP_ENTRIES)
+    used: usize  # Entries from here on were never used.
 
     def find(self, address: u32) -> Entry | None:
         """The entry of a neighbour."""
-        for i in range(ARP_ENTRIES):
+        for i in range(self.used):
             entry = self.entries[i]
             if entry.state != EntryState.FREE and entry.address == address:
                 return entry
@@ -143,6 +144,7 @@ class ArpCache(Struct):
             if entry.used_at < best_at:
                 best = i
                 best_at = entry.used_at
+        self.used = max(self.used, best + 1)
         made = self.entries[best]
         made.state = EntryState.ASKING
         made.address = address
@@ -190,7 +192,7 @@ class ArpCache(Struct):
 
     def next_question(self, now_ns: u64) -> Entry | None:
         """An entry for which a request must be sent now; it counts as sent."""
-        for i in range(ARP_ENTRIES):
+        for i in range(self.used):
             entry = self.entries[i]
             if self.wants_question(entry, now_ns):
                 entry.asked_at = now_ns
@@ -218,7 +220,7 @@ class ArpCache(Struct):
     def next_deadline(self) -> u64:
         """When a question may next be due."""
         deadline: u64 = NEVER
-        for i in range(ARP_ENTRIES):
+        for i in range(self.used):
             entry = self.entries[i]
             if entry.state == EntryState.ASKING and entry.tries < ARP_TRIES:
                 deadline = min(deadline, entry.expires_at)
@@ -226,5 +228,6 @@ class ArpCache(Struct):
 
     def clear(self) -> None:
         """Our address changed: forget everything."""
-        for i in range(ARP_ENTRIES):
+        for i in range(self.used):
             self.entries[i].state = EntryState.FREE
+        self.used = 0
