@@ -5,9 +5,10 @@ from typing import Any
 
 import typer
 
-from merlion.cli import build, check, model
+from merlion.cli import build, check, hosted, model
 from merlion.cli.errors import UserError
 from merlion.cli.terminal import notes
+from merlion.hosted.errors import HostedError
 
 app = typer.Typer(
     help="MerlionOS Inference: boot it, serve with it, build it.",
@@ -15,6 +16,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(hosted.serve)
+app.command()(hosted.generate)
+app.command()(hosted.perplexity)
+app.command()(hosted.tokenize)
 app.add_typer(model.app, name="model")
 app.command()(build.build)
 app.command()(check.check)
@@ -25,7 +30,7 @@ def main() -> Any:
     """Run the command line. Failures of the user's or the machine's end in two lines."""
     try:
         return app()
-    except UserError as error:
+    except (UserError, HostedError) as error:
         notes.print(f"error: {error.what}", style="bold red", markup=False)
         if error.fix:
             notes.print(f"  help: {error.fix}", markup=False)

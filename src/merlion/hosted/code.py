@@ -1,0 +1,59 @@
+"""The compiled functions that hosted calls: one unit, so that its object is cached once.
+
+Struct methods called here run as machine code; reading a field of a Struct is plain Python on the
+same memory.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from merlion.engine.engine import Engine
+from merlion.engine.scheduler import Scheduler
+from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
+from merlion.engine.team import Team
+from merlion.engine.tokenizer import Tokenizer
+from merlion.serve.engine_backend import EngineBackend
+from merlion.serve.server import Server
+
+ENTRIES: tuple[Callable[..., Any], ...] = (
+    Engine.load,
+    Team.start,
+    Team.help,
+    Tokenizer.encode,
+    Tokenizer.encode_prompt,
+    Scheduler.init,
+    Scheduler.submit,
+    Scheduler.has_work,
+    Scheduler.step,
+    Scheduler.text,
+    Scheduler.consume,
+    Scheduler.release,
+    score_rows,
+    negative_log_likelihood,
+    top_tokens,
+    EngineBackend.start,
+    EngineBackend.attach,
+    Server.start,
+    Server.open,
+    Server.receive,
+    Server.pending,
+    Server.sent,
+    Server.wants_close,
+    Server.finish_input,
+    Server.hangup,
+    Server.poll,
+)
+
+
+class Code:
+    """The unit, loaded."""
+
+    def __init__(self) -> None:
+        """Compile, or take the object from the cache."""
+        from bare.compiler.jit import load
+
+        self._program = load(ENTRIES)
+
+    def __call__[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
+        """The compiled counterpart of one of ENTRIES."""
+        return self._program.function(function)

@@ -1,0 +1,189 @@
+"""A model loaded in this process: tokens, generation, scores."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bare import Arena, Slice, f32, u32
+from merlion.engine.engine import Engine, EngineConfig
+from merlion.engine.params import GenerateParams
+from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
+from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
+from merlion.engine.team import Team
+from merlion.engine.tokenizer import TokenizeError, Tokenizer
+from merlion.hosted import memory
+from merlion.hosted.code import Code
+from merlion.hosted.errors import HostedError
+from merlion.hosted.threads import Helpers, default_threads
+
+CONTEXT_DEFAULT = 4096
+REQUESTS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What to make room for."""
+
+    context: int = CONTEXT_DEFAULT
+    sequences: int = 1
+    batch_rows: int = 128
+    threads: int = 0  # 0: one a physical core.
+    pinned: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Losses of tokens 1 and up, and the likeliest alternatives at each of those positions."""
+
+    nll: list[float]
+    top: list[list[tuple[int, float]]]
+
+
+def text_slice(text: bytes) -> "Slice[int]":
+    """Storage for text that compiled code reads during one call."""
+    return Slice.from_bytes(text)
+
+
+class Model:
+    """An engine with its scheduler and threads. Close it, or use it in `with`."""
+
+    def __init__(
+        self, code: Code, path: Path, settings: Settings, progress: memory.Progress | None = None
+    ) -> None:
+        """Read and prepare the file. Raises HostedError when it is refused."""
+        self.code, self.path = code, path
+        threads = settings.threads or default_threads()
+        start = time.monotonic()
+        self.file = memory.read_file(path, progress)
+        self.read_seconds = time.monotonic() - start
+        self.arena = Arena(memory.reserve(len(self.file)))
+        self.engine: Engine = self.arena.alloc(Engine)
+        config = EngineConfig(
+            context=settings.context,
+            sequences=settings.sequences,
+            batch_rows=settings.batch_rows,
+            threads=threads,
+        )
+        start = time.monotonic()
+        error = code(Engine.load)(self.engine, self.file, self.arena, config)
+        if error is not None:
+            subject = bytes(error.subject).decode(errors="replace")
+            about = f" ({subject})" if subject else ""
+            message = bytes(error.message).decode()
+            raise HostedError(f"{path}: {message}{about}", "give a GGUF file of a supported model")
+        self.scheduler: Scheduler = self.arena.alloc(Scheduler)
+        if not code(Scheduler.init)(self.scheduler, self.engine, self.arena, REQUESTS_MAX):
+            raise HostedError("not enough memory for the requests", "lower --ctx-size")
+        self.prepare_seconds = time.monotonic() - start
+        self.threads = min(threads, len(self.engine.team.members))
+        code(Team.start)(self.engine.team, self.threads)
+        self.helpers = Helpers(self.engine.team, self.threads, code(Team.help), settings.pinned)
+
+    def __enter__(self) -> "Model":
+        """Return the model."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads."""
+        self.close()
+
+    def close(self) -> None:
+        """End the threads. The model must not be used any more."""
+        self.helpers.close()
+
+    @property
+    def context(self) -> int:
+        """Positions of a sequence."""
+        return int(self.engine.context)
+
+    def encode(self, text: str, parse_special: bool, prompt: bool = False) -> list[int]:
+        """The tokens of a text; of a prompt, with BOS where the model wants it."""
+        data = text.encode("utf-8", "surrogateescape")
+        out = Slice.of(u32, [0] * (len(data) + 16))
+        function = Tokenizer.encode_prompt if prompt else Tokenizer.encode
+        call = self.code(function)
+        count = call(self.engine.tokenizer, text_slice(data), out, parse_special)
+        if isinstance(count, TokenizeError):
+            raise HostedError(f"the text cannot be tokenised: {count.name.lower()}")
+        return [int(token) for token in out[:count]]
+
+    def generate(self, prompt: list[int], params: GenerateParams) -> "Answer":
+        """Start an answer. One at a time: the answer must be read to its end."""
+        ids = Slice.of(u32, prompt)
+        slot = self.code(Scheduler.submit)(self.scheduler, ids, params, time.monotonic_ns())
+        if isinstance(slot, SubmitError):
+            if slot == SubmitError.TOO_LONG:
+                raise HostedError(
+                    f"the prompt has {len(prompt)} tokens, the context {self.context}",
+                    "give a larger --ctx-size, or a shorter prompt",
+                )
+            raise HostedError("the prompt is empty" if not prompt else "the queue is full")
+        return Answer(self, slot)
+
+    def score(self, tokens: list[int], top: int) -> Score:
+        """Losses of given tokens, as they stand (no BOS is added)."""
+        if len(tokens) < 2:
+            raise HostedError("fewer than two tokens: there is nothing to score")
+        if len(tokens) > self.context:
+            raise HostedError(
+                f"{len(tokens)} tokens do not fit the context of {self.context}",
+                "score a shorter text",
+            )
+        ids = Slice.of(u32, tokens)
+        team = self.engine.team
+        top = min(top, int(team.llama.model.vocabulary))
+        best_ids, best = Slice.of(u32, [0] * top), Slice.of(f32, [0.0] * top)
+        loss, rank = self.code(negative_log_likelihood), self.code(top_tokens)
+        rows_max = min(len(team.llama.batch.wanted), len(team.llama.batch.tokens))
+        nll: list[float] = []
+        alternatives: list[list[tuple[int, float]]] = []
+        self.helpers.begin()
+        for first in range(0, len(tokens) - 1, rows_max):
+            last = min(first + rows_max, len(tokens) - 1)
+            self.code(score_rows)(team, ids, 0, first, last)
+            for row in range(first, last):
+                logits = team.llama.logits(row - first)
+                nll.append(loss(logits, tokens[row + 1]))
+                if top:
+                    rank(logits, best_ids, best)
+                    alternatives.append(list(zip(best_ids, best, strict=True)))
+        self.helpers.end()
+        return Score(nll, alternatives)
+
+
+class Answer:
+    """A request being answered."""
+
+    def __init__(self, model: Model, slot: int) -> None:
+        """Iterate over it once for its text; ids and finish are complete afterwards."""
+        self._model, self._slot = model, slot
+        self.ids: list[int] = []
+        self.text = b""
+        self.finish = ""
+        self.first_token_seconds = 0.0
+        self.seconds = 0.0
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Text as it comes: whole characters."""
+        model, slot = self._model, self._slot
+        code, scheduler = model.code, model.scheduler
+        step, text, consume = code(Scheduler.step), code(Scheduler.text), code(Scheduler.consume)
+        start = time.monotonic()
+        model.helpers.begin()
+        while True:
+            step(scheduler, time.monotonic_ns())
+            if not self.first_token_seconds and scheduler.completion_tokens(slot) > 0:
+                self.first_token_seconds = time.monotonic() - start
+            piece = bytes(text(scheduler, slot))
+            if piece:
+                consume(scheduler, slot, len(piece))
+                self.text += piece
+                yield piece
+            if scheduler.state(slot) == SlotState.DONE:
+                break
+        model.helpers.end()
+        self.seconds = time.monotonic() - start
+        self.ids = [int(token) for token in scheduler.token_ids(slot)]
+        self.finish = scheduler.finish_reason(slot).name.lower()
+        code(Scheduler.release)(scheduler, slot)
