@@ -22,3 +22,5 @@ SHELL_ANSWER_TOKENS = 512
 BENCH_TOKENS = 64
 SERVER_CONNECTIONS = 32
 SERVER_BODY_BYTES = 1 << 20
+IDLE_NS = 20_000_000  # Without work for so long, the boot core halts between two polls.
+NAP_TICKS = 1_000_000  # Of the APIC timer: 1 ms under KVM and QEMU, where it runs at 1 GHz.

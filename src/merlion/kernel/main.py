@@ -7,7 +7,10 @@ instruction. Entered by boot/pvh.py on the boot core with 4 GiB mapped one to on
 from bare import export, u64
 from bare.cpu import pause
 from merlion.kernel import start
+from merlion.kernel.arch.x86_64 import smp
+from merlion.kernel.arch.x86_64.apic import apic
 from merlion.kernel.clock import now_ns
+from merlion.kernel.limits import IDLE_NS, NAP_TICKS
 from merlion.kernel.model import step
 from merlion.kernel.network import network
 from merlion.kernel.serving import serving
@@ -32,11 +35,23 @@ def kernel_main(start_info: u64) -> None:
 
 
 def loop() -> None:
-    """Poll everything, for ever. Nothing here waits."""
+    """Poll everything, for ever. After IDLE_NS without work, nap between two rounds."""
+    busy_ns = now_ns()
     while True:
         now = now_ns()
-        network.poll(now)
-        serving.poll(now)
-        step(now)
-        shell.poll(now)
-        pause()
+        active = network.poll(now)
+        active = serving.poll(now) or active
+        active = step(now) or active
+        active = shell.poll(now) or active
+        if active:
+            busy_ns = now
+        elif now - busy_ns > IDLE_NS:
+            nap()
+        else:
+            pause()
+
+
+def nap() -> None:
+    """Halt until the timer fires, a millisecond at most on a machine with a 1 GHz APIC clock."""
+    apic.start_timer(NAP_TICKS)
+    smp.halt_boot_core()

@@ -53,23 +53,27 @@ class Network(Struct):
         else:
             stack.configure(mac, config.address, config.netmask, config.gateway)
 
-    def poll(self, now_ns: u64) -> None:
-        """Take what has come, fire timers, send what is due."""
+    def poll(self, now_ns: u64) -> bool:
+        """Take what has come, fire timers, send what is due. False when no frame moved."""
         nic = self.nic
         if nic is None:
-            return
+            return False
+        active = False
         for _ in range(FRAME_BATCH):
             length = nic.receive(self.receive_frame)
             if length == 0:
                 break
             stack.receive(self.receive_frame[:length], now_ns)
+            active = True
         stack.poll(now_ns)
-        self.transmit(nic, now_ns)
+        active = self.transmit(nic, now_ns) or active
         if stack.link.address != self.announced:
             self.announce()
+        return active
 
-    def transmit(self, nic: Nic, now_ns: u64) -> None:
+    def transmit(self, nic: Nic, now_ns: u64) -> bool:
         """Send what the stack has. A full ring takes no frame: the stack is asked again later."""
+        active = False
         for _ in range(FRAME_BATCH):
             if not nic.has_room():
                 break
@@ -77,7 +81,9 @@ class Network(Struct):
             if length == 0:
                 break
             nic.transmit(self.transmit_frame[:length])
+            active = True
         nic.flush()
+        return active
 
     def announce(self) -> None:
         """Log a new address."""

@@ -40,11 +40,17 @@ class Serving(Struct):
         self.port = port
         return True
 
-    def poll(self, now_ns: u64) -> None:
-        """Move bytes between the stack and the server, and let the server work."""
-        if self.port != 0:
-            bridge.poll(stack, server, now_ns)
-            server.poll(now_ns)
+    def close(self) -> None:
+        """Close the port: new clients are refused, those that are there are served to the end."""
+        stack.unlisten(self.port)
+        self.port = 0
+
+    def poll(self, now_ns: u64) -> bool:
+        """Move bytes between the stack and the server, and let it work. False when idle."""
+        if not self.started:
+            return False
+        moved = bridge.poll(stack, server, now_ns)
+        return server.poll(now_ns) or moved
 
 
 serving = Serving.zeroed()

@@ -2,6 +2,7 @@
 
 from bare import Bytes, Slice, u8, u64, usize
 from bare.unsafe import slice_at, symbol_address
+from merlion.kernel.arch.x86_64.stubs import exhaust_stack
 from merlion.kernel.console import console
 
 UNMAPPED = 0x7FFF_0000_0000
@@ -28,5 +29,7 @@ def crash(arguments: Bytes) -> None:
         slice_at(u8, symbol_address("text_start"), 1)[0] = 0
     elif kind == b"guard":
         slice_at(u8, symbol_address("boot_stack_guard"), 1)[0] = 0
+    elif kind == b"stack":
+        exhaust_stack()
     else:
-        console.line(b"usage: crash assert|bounds|null|unmapped|code|guard")
+        console.line(b"usage: crash assert|bounds|null|unmapped|code|guard|stack")

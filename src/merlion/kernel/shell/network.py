@@ -1,4 +1,4 @@
-"""Shell commands about the network and the server: ip, ss, ai-serve."""
+"""Shell commands about the network and the server: ip, ss, ai-serve, ai-stop."""
 
 from bare import Bytes, u16, u32
 from merlion.kernel.config import parse_number
@@ -83,3 +83,12 @@ def serve(arguments: Bytes) -> None:
     console.out.byte(0x3A)
     console.out.unsigned(port)
     console.line(b"")
+
+
+def stop(arguments: Bytes) -> None:
+    """Close the API's port."""
+    if serving.port == 0:
+        console.line(b"the API is not being served")
+        return
+    serving.close()
+    console.line(b"closed; answers under way are finished")

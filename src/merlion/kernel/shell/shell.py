@@ -35,13 +35,15 @@ class Shell(Struct):
         console.write(PROMPT)
         console.flush()
 
-    def poll(self, now_ns: u64) -> None:
-        """Take the keys that have come; drive what is running."""
+    def poll(self, now_ns: u64) -> bool:
+        """Take the keys that have come; drive what is running. False when idle."""
+        active = self.busy
         for _ in range(KEYS_PER_POLL):
             key = console.receive(now_ns)
             if key is None:
                 break
             self.take_key(key)
+            active = True
         if self.busy and running.poll():
             self.prompt()
         if log.covered:
@@ -49,6 +51,7 @@ class Shell(Struct):
             if not self.busy:
                 self.editor.redraw(PROMPT)
                 console.flush()
+        return active
 
     def take_key(self, key: u8) -> None:
         """Take one key."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bare import Bytes
 from merlion.kernel.console import console
-from merlion.kernel.shell import crash, hardware, model, network, system
+from merlion.kernel.shell import crash, hardware, model, network, ping, system
 
 
 class Command:
@@ -50,7 +50,9 @@ COMMANDS = (
     Command(b"ai-unload", b"", b"forget the model", model.unload),
     Command(b"ai-info", b"", b"the model and its memory", model.show_info),
     Command(b"ai-bench", b" [tokens]", b"time the generation of tokens", model.bench),
+    Command(b"ping", b" ADDRESS", b"echo requests", ping.run),
     Command(b"ai-serve", b" [port]", b"serve the OpenAI API", network.serve),
+    Command(b"ai-stop", b"", b"stop serving", network.stop),
     Command(b"clear", b"", b"clear the screen", system.clear),
     Command(b"crash", b" KIND", b"fail on purpose, to see the report", crash.crash),
     Command(b"reboot", b"", b"restart the machine", system.reboot),

@@ -103,6 +103,12 @@ hardware_random:
     xorl %eax, %eax
 2:  retq
 
+    .globl exhaust_stack
+    .type exhaust_stack, @function
+exhaust_stack:
+    pushq %rax
+    jmp exhaust_stack
+
     .globl frame_pointer
     .type frame_pointer, @function
 frame_pointer:
@@ -132,3 +138,8 @@ def frame_pointer() -> u64:
 def hardware_random() -> u64:
     """Return RDRAND's number, 0 when it has none after ten tries (SDM volume 1, 7.3.17)."""
     return 0
+
+
+@external("exhaust_stack")
+def exhaust_stack() -> None:
+    """Push until the guard page is hit: the shell's `crash stack`."""

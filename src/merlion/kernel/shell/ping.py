@@ -1,0 +1,80 @@
+"""`ping ADDRESS`: four echo requests, a second apart, with the time each answer took."""
+
+from bare import Bytes, Struct, u16, u32, u64
+from merlion.kernel.clock import now_ns
+from merlion.kernel.config import parse_ipv4
+from merlion.kernel.console import console
+from merlion.kernel.network import stack
+
+COUNT = 4
+INTERVAL_NS = 1_000_000_000
+
+
+class Ping(Struct):
+    """The requests under way."""
+
+    active: bool = False
+    answered: bool = False
+    address: u32 = 0
+    sequence: u16 = 0
+    sent_ns: u64 = 0
+
+    def start(self, address: u32) -> None:
+        """Send the first."""
+        self.active = True
+        self.address = address
+        self.sequence = 0
+        self.send()
+
+    def send(self) -> None:
+        """Send the next."""
+        self.sequence += 1
+        self.answered = False
+        self.sent_ns = now_ns()
+        if not stack.ping(self.address, self.sequence):
+            console.line(b"cannot send now")
+
+    def poll(self) -> bool:
+        """Look for the answer. Returns True when all is done."""
+        now = now_ns()
+        if not self.answered and stack.echo_sequence == self.sequence:
+            if stack.echo_received_ns >= self.sent_ns:
+                self.answered = True
+                self.report(now)
+        if now - self.sent_ns < INTERVAL_NS:
+            return False
+        if not self.answered:
+            console.line(b"no answer")
+        if self.sequence == COUNT:
+            self.active = False
+            return True
+        self.send()
+        return False
+
+    def report(self, now: u64) -> None:
+        """Show one answer. The stack's time is that of the loop round, so ours is the later one."""
+        out = console.out
+        out.text(b"answer ")
+        out.unsigned(self.sequence)
+        out.text(b" in ")
+        out.unsigned((now - self.sent_ns) // 1000)
+        console.line(b" us")
+
+    def cancel(self) -> None:
+        """Stop after this one."""
+        self.sequence = COUNT
+
+
+ping = Ping.zeroed()
+
+
+def run(arguments: Bytes) -> None:
+    """Start."""
+    address = parse_ipv4(arguments)
+    if address is None:
+        console.line(b"usage: ping ADDRESS")
+        return
+    if not stack.has_address():
+        console.line(b"no address yet")
+        return
+    ping.start(address)
