@@ -154,6 +154,17 @@ def test_rebind_is_broadcast_and_expiry_drops_the_address(server: Server) -> Non
     assert server.messages()[0][0] == DISCOVER
 
 
+def test_connections_end_with_the_address(server: Server) -> None:
+    server.bind()
+    slot = server.stack.connect(PEER, 80)
+    assert slot is not None
+    server.wait(3601)
+    assert server.stack.is_dead(slot)
+    server.stack.release(slot)
+    server.messages()
+    assert server.stack.tcp.table.flows.count == 0
+
+
 def test_infinite_lease(server: Server) -> None:
     server.bind(0xFFFF_FFFF)
     server.wait(10**8)

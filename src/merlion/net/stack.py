@@ -83,7 +83,7 @@ class Stack(Struct):
             self.link.gateway = gateway
             return  # A renewed lease.
         self.link.set_address(address, netmask, gateway, self.now_ns)
-        self.tcp.table.address = address
+        self.tcp.set_address(address)
 
     def on_dhcp(self, event: DhcpEvent) -> None:
         """Act on what the client found out."""

@@ -42,6 +42,17 @@ class Tcp(Struct):
         """Take all storage."""
         self.table.start(arena, config)
 
+    def set_address(self, address: u32) -> None:
+        """Our address changed: connections from the old one can reach nobody any more."""
+        table = self.table
+        if address == table.address:
+            return
+        table.address = address
+        for i in range(len(table.connections)):
+            connection = table.connections[i]
+            if connection.state != State.CLOSED:
+                table.shut(connection, CloseReason.ABORTED)
+
     # The IP layer's side.
 
     def receive(self, source: u32, bytes: Bytes, now_ns: u64) -> None:
