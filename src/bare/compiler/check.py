@@ -7,6 +7,7 @@ An error is reported and the rest of the function is still checked, statement by
 """
 
 import ast
+import enum
 import typing
 from typing import Any
 
@@ -104,8 +105,9 @@ class Checker(CallChecker):
         elif isinstance(target, ast.Tuple):
             self.unpack(target, value, node)
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
+            mark = len(self.out)
             address, stored, align = self.place(target)
-            self.store_to(address, stored, align, value, target)
+            self.store_to(address, stored, align, self.ordered(value, mark), target)
         else:
             self.refuse(target, "subset", "this cannot be assigned to")
 
@@ -198,8 +200,10 @@ class Checker(CallChecker):
         held = self.hold(
             Node(address.op, ty.ADDRESS, address.args, address.data, address.span)
         )
-        current = self.load_from(held, stored, align, node.target)
+        current: Value = self.load_from(held, stored, align, node.target)
+        mark = len(self.out)
         right = self.expression(node.value)
+        current = self.ordered(current, mark)
         self.store_to(held, stored, align, self.binary(node, node.op, current, right), node)
 
     def _return(self, node: ast.Return) -> None:
@@ -322,13 +326,9 @@ class Checker(CallChecker):
             Node("loop", None, (condition,), labels, self.span(node), bodies=(body, []))
         )
         self.narrowed = before
-        self.narrow(when_false)
-        self.drop_assigned(node)
+        if not _breaks(node.body):
+            self.narrow(when_false)
         self.terminated = endless and not _breaks(node.body)
-
-    def drop_assigned(self, node: ast.AST) -> None:
-        """After a loop, what it may have assigned is only narrowed by its condition."""
-        self.enter_loop(node) if _breaks(getattr(node, "body", [])) else None
 
     def new_labels(self) -> LoopLabels:
         """A fresh loop identity."""
@@ -358,7 +358,7 @@ class Checker(CallChecker):
         manager = self.materialize(self.expression(node.items[0].context_expr), node)
         if not ty.is_struct(manager.type):
             self.refuse(node, "type", f"{ty.name_of(manager.type)} is no context manager")
-        held = self.hold(manager)
+        held = self.hold(manager, snapshot=True)
         enter = self.class_attribute(held.type, "__enter__", node)
         exit_method = self.class_attribute(held.type, "__exit__", node)
         self.emit(Node("evaluate", None, (self.call_method(held, enter, []),)))
@@ -380,6 +380,8 @@ class Checker(CallChecker):
             if called is range:
                 return self.for_range(node, iterable)
             if called is enumerate:
+                if len(iterable.args) != 1 or iterable.keywords:
+                    self.refuse(iterable, "subset", "enumerate counts from 0", "add to the index")
                 return self.for_elements(node, iterable.args[0], indexed=True)
             if getattr(called, "__module__", "").startswith("bare") and name == "unroll":
                 count = self.expression(iterable.args[0])
@@ -396,6 +398,7 @@ class Checker(CallChecker):
         self.enter_loop(node)
         after = self.new_labels()
         outer, self.out = self.out, []
+        before = dict(self.narrowed)
         for value in values:
             each = self.new_labels()
             saved, self.out = self.out, []
@@ -406,9 +409,13 @@ class Checker(CallChecker):
             body, self.out = self.out, saved
             self.emit(Node("block", None, data=each, bodies=(body,), span=self.span(node)))
             self.terminated = False
-            self.enter_loop(node)
+            self.narrowed = dict(before)
         body, self.out = self.out, outer
         self.emit(Node("block", None, data=after, bodies=(body,), span=self.span(node)))
+        if _breaks(node.body):  # Which constant it was is known at run time only.
+            for name in ast.walk(node.target):
+                if isinstance(name, ast.Name):
+                    self.scope.pop(name.id, None)
 
     def bind_constant(self, target: ast.expr, value: Any) -> None:
         """Give a loop name (or names) an import-time value."""
@@ -422,7 +429,42 @@ class Checker(CallChecker):
 
     def for_range(self, node: ast.For, call: ast.Call) -> None:
         """`for i in range(...)`; the step is an import-time constant."""
-        bounds = [self.expression(a) for a in call.args]
+        start, stop, step = self.range_bounds(call)
+        first, last, by = (self.as_integer(v, call) for v in (start, stop, step))
+        low, high = first.low, last.high - 1
+        if by.high < 0:
+            low, high = last.low + 1, first.high
+        high = max(low, high)
+        kind = self.range_type(start, stop, first, last, call)
+        if not (ty.interval(kind)[0] <= low and high <= ty.interval(kind)[1]):
+            kind = ty.INT if high <= ty.I64_MAX else self.u64
+        # The counter passes the last value, so it is as wide as a register.
+        wide = self.u64 if max(first.high, last.high) > ty.I64_MAX else ty.INT
+        counter = self.temporary(wide)
+        limit = self.hold(last, snapshot=True)
+        stride = self.hold(by, snapshot=True)
+        if by.low <= 0 <= by.high:
+            test = self.compare_integers("gt", stride, self.integer(0), node)
+            reason = "the step of a range is not positive"
+            self.emit(Node("check", None, (test,), reason, self.span(call)))
+        self.emit(Node("assign", None, (self.fit(first, wide, call),), counter))
+        now = Node("local", kind, data=counter, low=low, high=high)
+        predicate = "gt" if by.high < 0 else "lt"
+        condition = self.compare_integers(predicate, self.read(counter), limit, node)
+        exact = by.low == by.high and abs(by.low) == 1  # One past the last value always fits.
+        mode = "plain" if exact else "unsigned" if wide is self.u64 else "signed"
+        if wide is self.u64 and by.low < 0:
+            mode = "wide"  # Below zero is a trap.
+        at = Node("local", wide, data=counter, low=low, high=high)
+        advance = Node("add", wide, (at, stride), mode, self.span(call), 0, ty.U64_MAX)
+        step_out = [Node("assign", None, (advance,), counter)]
+        self.run_loop(node, condition, now, step_out, (low, high))
+
+    def range_bounds(self, call: ast.Call) -> tuple[Value, Value, Value]:
+        """Start, stop and step, computed in this order."""
+        bounds = [
+            self.hold(b) if isinstance(b, Node) else b for b in self.expressions(call.args)
+        ]
         start: Value = Comptime(0)
         step: Value = Comptime(1)
         stop = bounds[0]
@@ -432,32 +474,7 @@ class Checker(CallChecker):
             step = bounds[2]
         if isinstance(step, Comptime) and (not isinstance(step.value, int) or step.value == 0):
             self.refuse(call, "type", "the step of a range is not zero")
-        first, last, by = (self.as_integer(v, call) for v in (start, stop, step))
-        counter_type = self.range_type(start, stop, first, last, call)
-        counter = self.temporary(counter_type)
-        limit = self.hold(last)
-        stride = self.hold(by)
-        if by.low <= 0 <= by.high:
-            self.emit(
-                Node(
-                    "check",
-                    None,
-                    (self.compare_integers("gt", stride, self.integer(0), node),),
-                    "the step of a range is not positive",
-                    self.span(call),
-                )
-            )
-        down = by.high < 0
-        self.emit(Node("assign", None, (self.fit(first, counter_type, call),), counter))
-        low, high = first.low, max(first.low, last.high - 1)
-        if down:
-            low, high = last.low + 1, first.high
-        now = Node("local", counter_type, data=counter, low=low, high=high)
-        condition = self.compare_integers("gt" if down else "lt", self.read(counter), limit, node)
-        advance = Node("add", counter_type, (self.read(counter), stride), "plain")
-        self.run_loop(
-            node, condition, now, [Node("assign", None, (advance,), counter)], (low, high)
-        )
+        return start, stop, step
 
     def range_type(
         self, start: Value, stop: Value, first: Node, last: Node, node: ast.AST
@@ -507,7 +524,7 @@ class Checker(CallChecker):
     ) -> None:
         """`for x in slice` and `for i, x in enumerate(slice)`."""
         found = value if value is not None else self.expression(iterable)
-        source = self.hold(self.as_slice(found, iterable))
+        source = self.hold(self.as_slice(found, iterable), snapshot=True)
         counter = self.temporary(self.usize)
         length = self.hold(self.length(source))
         self.emit(Node("assign", None, (self.integer(0),), counter))
@@ -566,7 +583,7 @@ class Checker(CallChecker):
             return None
         if isinstance(subject.type, ty.UnionType):
             return set(self.possible_of(subject))
-        if ty.is_enum(subject.type):
+        if ty.is_enum(subject.type) and not issubclass(subject.type, enum.Flag):
             return set(subject.type)
         return None
 
@@ -644,7 +661,10 @@ class Checker(CallChecker):
             test = ast.Call(ast.Name("isinstance", ast.Load()), [subject, pattern.cls], [])
         elif isinstance(pattern, ast.MatchOr):
             parts = [self.pattern_test(p, node) for p in pattern.patterns]
-            test = ast.BoolOp(ast.Or(), [p for p in parts if p is not None])
+            tests = [p for p in parts if p is not None]
+            if len(tests) < len(parts):
+                return None
+            test = ast.BoolOp(ast.Or(), tests)
         elif isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
             return None
         else:

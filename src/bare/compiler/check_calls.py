@@ -6,7 +6,7 @@ from typing import Any
 
 from bare.compiler import types as ty
 from bare.compiler.check_expressions import foldable
-from bare.compiler.check_values import Comptime, Value
+from bare.compiler.check_values import Comptime, Value, stable
 from bare.compiler.check_vectors import VectorChecker
 from bare.compiler.instances import Signature, SignatureError
 from bare.compiler.intrinsics import INTRINSICS
@@ -42,6 +42,8 @@ class CallChecker(VectorChecker):
             base = self.expression(node.func.value)
             if isinstance(base, Comptime) and self.is_object(base.value):
                 base = self.constant(base.value, node)
+            if isinstance(base, Node) and not stable(base) and not simple(node):
+                base = self.hold(base)
             if isinstance(base, Comptime):
                 return self.call_constant_method(base.value, node.func.attr, node)
             return self.call_on(base, node.func.attr, node)
@@ -103,9 +105,14 @@ class CallChecker(VectorChecker):
 
     def arguments(self, node: ast.Call) -> list[Any]:
         """Positional values, then (name, value) pairs for keywords."""
-        found: list[Any] = [self.expression(a) for a in node.args]
-        found += [(str(k.arg), self.expression(k.value)) for k in node.keywords]
-        return found
+        values = self.expressions([*node.args, *(k.value for k in node.keywords)])
+        if node.keywords:  # They are passed in the order of the parameters.
+            values = [
+                self.hold(v) if isinstance(v, Node) and not stable(v) else v for v in values
+            ]
+        found: list[Any] = values[: len(node.args)]
+        names = [str(k.arg) for k in node.keywords]
+        return found + list(zip(names, values[len(node.args) :], strict=True))
 
     def call_function(
         self,
@@ -130,7 +137,10 @@ class CallChecker(VectorChecker):
         for parameter, value in zip(signature.parameters, values, strict=True):
             if parameter.comptime:
                 continue
+            mark = len(self.out)
             nodes.append(self.coerce(value, next(remaining).type, node))
+            if len(self.out) > mark:
+                nodes[:-1] = [self.materialize(n, node) for n in self.all_ordered(nodes[:-1], mark)]
         return self.call_node(function, nodes, node)
 
     def call_node(self, function: Function, nodes: list[Node], node: ast.AST | None) -> Node:
@@ -215,7 +225,7 @@ class CallChecker(VectorChecker):
         if self.is_register(base):
             return self.register_method(base, name, node)
         if isinstance(kind, ty.UnionType):
-            if ty.union_kind(kind) == "closed" and ty.NONE not in self.possible_of(base):
+            if self.only_structs(base):
                 return self.call_union(base, name, self.arguments(node), node)
             self.refuse(
                 node,
@@ -360,7 +370,7 @@ class CallChecker(VectorChecker):
     def atomic_method(self, base: Node, name: str, node: ast.Call) -> Node:
         """load, store, fetch_*, exchange, compare_exchange."""
         kind = base.type.element
-        operands = [self.coerce(self.expression(a), kind, node) for a in node.args]
+        operands = [self.coerce(a, kind, node) for a in self.expressions(node.args)]
         results = {"store": ty.NONE, "compare_exchange": bool}
         counts = {"load": 0, "compare_exchange": 2}
         known = ("load", "store", "exchange", "compare_exchange")
@@ -490,12 +500,14 @@ class CallChecker(VectorChecker):
         size, align = self.size_align(cls)
         names = list(cls._fields_)
         given: dict[str, Value] = {}
-        for name, argument in zip(names, node.args, strict=False):
-            given[name] = self.expression(argument)
+        if len(node.args) > len(names):
+            self.refuse(node, "call", f"{cls.__name__} has {len(names)} fields")
         for keyword in node.keywords:
             if keyword.arg not in cls._fields_:
                 self.refuse(node, "call", f"{cls.__name__} has no field {keyword.arg}")
-            given[str(keyword.arg)] = self.expression(keyword.value)
+        for name, value in self.named(node, names):
+            # The storage may be the one that the arguments are read from, in a loop.
+            given[name] = self.hold(value) if isinstance(value, Node) else value
         pointer = self.hold(Node("stack", cls, data=(size, align), span=self.span(node)))
         self.default_fields(pointer, cls, set(given), node)
         for name, value in given.items():
@@ -512,6 +524,12 @@ class CallChecker(VectorChecker):
             )
         return pointer
 
+    def named(self, node: ast.Call, names: list[str]) -> list[tuple[str, Value]]:
+        """The arguments of a constructor by field name, computed in the order written."""
+        found = self.arguments(node)
+        rest = iter(names)
+        return [a if isinstance(a, tuple) else (next(rest), a) for a in found]
+
     def default_fields(
         self, pointer: Node, cls: Any, given: set[str], node: ast.AST
     ) -> None:
@@ -524,7 +542,9 @@ class CallChecker(VectorChecker):
                 inner = Node(address.op, stored, address.args, address.data)
                 self.default_fields(inner, stored, set(), node)
             elif found.has_default and not isinstance(stored, (ty.ArrayType, ty.AtomicType)):
-                if found.default in (0, None, False) and not isinstance(found.default, bytes):
+                if found.default is None or (
+                    found.default in (0, False) and not isinstance(stored, ty.UnionType)
+                ):
                     continue
                 value = self.coerce(Comptime(found.default), stored, node)
                 self.emit(Node("store", None, (address, value), (stored, align), self.span(node)))
@@ -533,10 +553,12 @@ class CallChecker(VectorChecker):
         """A frozen dataclass by value."""
         fields = ty.record_fields(cls)
         given: dict[str, Value] = {}
-        for (name, _), argument in zip(fields, node.args, strict=False):
-            given[name] = self.expression(argument)
-        for keyword in node.keywords:
-            given[str(keyword.arg)] = self.expression(keyword.value)
+        if len(node.args) > len(fields):
+            self.refuse(node, "call", f"{cls.__name__} has {len(fields)} fields")
+        given.update(self.named(node, [name for name, _ in fields]))
+        unknown = [name for name in given if name not in dict(fields)]
+        if unknown:
+            self.refuse(node, "call", f"{cls.__name__} has no field {unknown[0]}")
         parts = []
         for name, kind in fields:
             if name not in given:
@@ -545,16 +567,17 @@ class CallChecker(VectorChecker):
                     self.refuse(node, "call", f"{cls.__name__} needs a value for {name}")
                 given[name] = Comptime(default)
             value = given[name]
-            if isinstance(value, Node) and self.is_stack(value):
-                pass  # A record may carry a view of the stack down, never up: see check_escape.
+            mark = len(self.out)
             parts.append(self.coerce(value, kind, node))
+            if len(self.out) > mark:
+                parts[:-1] = [self.materialize(n, node) for n in self.all_ordered(parts[:-1], mark)]
         return Node("make", cls, tuple(parts), span=self.span(node))
 
     # -- builtins --------------------------------------------------------------------------------
 
     def call_builtin(self, target: Any, node: ast.Call) -> Value:
         """len, min, max, abs."""
-        values = [self.expression(a) for a in node.args]
+        values = self.expressions(node.args)
         if all(foldable(v) for v in values) and not node.keywords:
             return Comptime(target(*(v.value for v in values if isinstance(v, Comptime))))
         if target is len:
@@ -566,7 +589,7 @@ class CallChecker(VectorChecker):
             for value in values[1:]:
                 result = self.min_max(target.__name__, result, value, node)
             return result
-        if target is abs:
+        if target is abs and len(values) == 1:
             value = self.materialize(values[0], node)
             if ty.is_float(value.type):
                 return Node("math", value.type, (value,), "fabs", self.span(node))
@@ -584,9 +607,9 @@ class CallChecker(VectorChecker):
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(ty.is_float(k) for k in kinds):
             a, b = self.float_pair(node, left, right)
-            test = Node("fcompare", bool, (self.hold(b), self.hold(a)), "lt" if name == "min" else "gt")
-            x, y = test.args
-            return Node("choose", a.type, (test, x, y), None, self.span(node))
+            a, b = self.hold(a), self.hold(b)
+            test = Node("fcompare", bool, (b, a), "lt" if name == "min" else "gt")
+            return Node("choose", a.type, (test, b, a), None, self.span(node))
         a, b = self.as_integer(left, node), self.as_integer(right, node)
         pick = min if name == "min" else max
         low, high = pick(a.low, b.low), pick(a.high, b.high)
@@ -597,3 +620,9 @@ class CallChecker(VectorChecker):
         return Node("minmax", kind, (a, b), name, self.span(node), low, high)
 
     new_labels: Any
+
+
+def simple(node: ast.Call) -> bool:
+    """The arguments are names and constants: computing them changes nothing."""
+    values = [*node.args, *(k.value for k in node.keywords)]
+    return all(isinstance(v, (ast.Name, ast.Constant)) for v in values)

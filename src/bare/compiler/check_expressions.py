@@ -70,7 +70,14 @@ class ExpressionChecker(IntegerChecker):
         if method is None:
             word = type(node).__name__.lower()
             self.refuse(node, "subset", f"`{word}` is not part of the language")
-        value: Value = method(node)
+        ring, strict = self.ring, self.strict
+        self.strict = False
+        if not isinstance(node, (ast.BinOp, ast.UnaryOp, ast.IfExp)):
+            self.ring = 0  # wrap() reaches through arithmetic only.
+        try:
+            value: Value = method(node)
+        finally:
+            self.ring, self.strict = ring, strict
         return value
 
     def _on_constant(self, node: ast.Constant) -> Value:
@@ -90,7 +97,7 @@ class ExpressionChecker(IntegerChecker):
         self.refuse(node, "name", f"{name} is not defined")
 
     def _on_tuple(self, node: ast.Tuple) -> Value:
-        parts = [self.expression(e) for e in node.elts]
+        parts = self.expressions(node.elts)
         if all(isinstance(p, Comptime) for p in parts):
             return Comptime(tuple(p.value for p in parts if isinstance(p, Comptime)))
         found = [self.materialize(p, node) for p in parts]
@@ -130,7 +137,7 @@ class ExpressionChecker(IntegerChecker):
                 return Node("wrap", number, (base,), number, None, base.low, base.high)
             return self.class_value(base, kind, name, node)
         if isinstance(kind, ty.UnionType):
-            if ty.union_kind(kind) == "closed" and ty.NONE not in self.possible_of(base):
+            if self.only_structs(base):
                 return self.union_attribute(base, name, node)
             self.refuse(
                 node,
@@ -139,6 +146,10 @@ class ExpressionChecker(IntegerChecker):
                 "test it first (`is None`, isinstance) and return early",
             )
         self.refuse(node, "type", f"{ty.name_of(kind)} has no attribute {name}")
+
+    def only_structs(self, value: Node) -> bool:
+        """What is left of a union is one struct or another: it acts as the closed union."""
+        return all(ty.is_struct(member) for member in self.possible_of(value))
 
     def union_attribute(self, base: Node, name: str, node: ast.AST) -> Node:
         """An attribute that every member of a closed union has, with one type."""
@@ -254,7 +265,11 @@ class ExpressionChecker(IntegerChecker):
         if isinstance(base.type, ty.BytesType):
             self.refuse(target, "type", "Bytes are read-only", "take a Slice[u8]")
         source = self.as_slice(base, target)
+        if isinstance(target.slice, ast.Slice):
+            self.refuse(target, "subset", "a slice is not assigned", "use copy_from or fill")
+        mark = len(self.out)
         index = self.as_integer(self.expression(target.slice), target)
+        source = self.materialize(self.ordered(source, mark), target)
         return self.element_place(source, index, target), self.stored_element(source), 0
 
     # -- subscripts ------------------------------------------------------------------------------
@@ -313,20 +328,32 @@ class ExpressionChecker(IntegerChecker):
             else:
                 return self.constant_subscript(base.value, node)
         assert isinstance(base, Node)
-        if isinstance(base.type, ty.TupleType) or isinstance(base.type, ty.VecType):
-            index = self.expression(node.slice)
-            if not isinstance(index, Comptime):
-                self.refuse(node, "constant", "this index must be an import-time constant")
-            if isinstance(base.type, ty.TupleType):
-                return self.part(base, index.value, base.type.parts[index.value])
-            return self.vector("lane", base.type.element, (base,), index.value, node)
+        if isinstance(base.type, (ty.TupleType, ty.VecType)):
+            return self.fixed_subscript(base, node)
         source = self.as_slice(base, node)
         if isinstance(node.slice, ast.Slice):
             return self.subslice(source, node.slice, node)
+        mark = len(self.out)
         index_value = self.expression(node.slice)
+        source = self.materialize(self.ordered(source, mark), node)
         if isinstance(index_value, Comptime) and index_value.value < 0:
             self.refuse(node, "range", "an index is not negative", "write x[len(x) - 1]")
         return self.element(source, self.as_integer(index_value, node), node)
+
+    def fixed_subscript(self, base: Node, node: ast.Subscript) -> Node:
+        """An element of a tuple or a lane of a vector; the index is a constant."""
+        index = self.expression(node.slice)
+        if not isinstance(index, Comptime):
+            self.refuse(node, "constant", "this index must be an import-time constant")
+        if isinstance(base.type, ty.TupleType):
+            count = len(base.type.parts)
+        else:
+            count = self.lanes(base.type.element)
+        if not 0 <= index.value < count:
+            self.refuse(node, "range", f"{index.value} is outside the {count} elements")
+        if isinstance(base.type, ty.TupleType):
+            return self.part(base, index.value, base.type.parts[index.value])
+        return self.vector("lane", base.type.element, (base,), index.value, node)
 
     def subslice(self, source: Node, bounds: ast.Slice, node: ast.AST) -> Node:
         """`source[a:b]`: never copies; traps unless 0 <= a <= b <= len."""
@@ -353,7 +380,7 @@ class ExpressionChecker(IntegerChecker):
             try:
                 return Comptime(base[index.value])
             except (TypeError, KeyError, IndexError) as error:
-                self.refuse(node, "constant", f"{error}")
+                self.refuse(node, "constant", f"{type(error).__name__}: {error}")
         if isinstance(base, bytes):
             return self.element(self.constant(base, node), self.as_integer(index, node), node)
         if isinstance(base, dict):
@@ -402,13 +429,14 @@ class ExpressionChecker(IntegerChecker):
         ):
             self.ring = 0
         left = self.expression(node.left)
+        mark = len(self.out)
         if isinstance(node.op, ast.LShift):
             outer, self.ring = self.ring, 0
             right = self.expression(node.right)
             self.ring = outer
         else:
             right = self.expression(node.right)
-        value = self.binary(node, node.op, left, right)
+        value = self.binary(node, node.op, self.ordered(left, mark), right)
         self.ring = ring
         return value
 
@@ -419,7 +447,7 @@ class ExpressionChecker(IntegerChecker):
             assert isinstance(right, Comptime)
             try:
                 return Comptime(FOLD[type(op)](left.value, right.value))
-            except (TypeError, ZeroDivisionError, ValueError) as error:
+            except (TypeError, ArithmeticError, ValueError, MemoryError) as error:
                 self.refuse(node, "constant", str(error))
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(isinstance(k, (ty.VecType, ty.MaskType)) for k in kinds):
@@ -429,7 +457,10 @@ class ExpressionChecker(IntegerChecker):
         if isinstance(op, ast.Div):
             self.refuse(node, "type", "`/` is for floats", "write // for integers")
         flags = [k for k in kinds if ty.is_enum(k) and issubclass(k, enum.IntFlag)]
-        if all(k is bool for k in kinds) and isinstance(op, (ast.BitAnd, ast.BitOr, ast.BitXor)):
+        truths = all(
+            isinstance(v, Node) or isinstance(v.value, bool) for v in (left, right)
+        ) and all(k is bool for k in kinds)
+        if truths and isinstance(op, (ast.BitAnd, ast.BitOr, ast.BitXor)):
             a, b = (self.truth(v, node) for v in (left, right))
             return Node(OPERATORS[type(op)], bool, (a, b), "bool", self.span(node))
         if any(isinstance(v, Comptime) and isinstance(v.value, float) for v in (left, right)):
@@ -448,7 +479,9 @@ class ExpressionChecker(IntegerChecker):
         if type(op) not in FLOAT_OPERATORS:
             self.refuse(node, "subset", "this operator is not defined for floats")
         a, b = self.float_pair(node, left, right)
-        return Node(FLOAT_OPERATORS[type(op)], a.type, (a, b), span=self.span(node))
+        check = isinstance(op, ast.Div) and not self.unchecked and not (b.op == "const" and b.data)
+        data = "check" if check else ""
+        return Node(FLOAT_OPERATORS[type(op)], a.type, (a, b), data, self.span(node))
 
     def float_pair(self, node: ast.AST, left: Value, right: Value) -> tuple[Node, Node]:
         """Two operands of one float type."""
@@ -482,11 +515,13 @@ class ExpressionChecker(IntegerChecker):
         return self.negate(node, self.as_integer(inner, node))
 
     def _on_ifexp(self, node: ast.IfExp) -> Value:
+        ring, self.ring = self.ring, 0
         test, when_true, when_false = self.condition(node.test)
+        self.ring = ring
         if isinstance(test, Comptime):
             return self.expression(node.body if test.value else node.orelse)
         before = dict(self.narrowed)
-        outer = self.out
+        outer, ended = self.out, self.terminated
         self.narrow(when_true)
         self.out = then_out = []
         then = self.expression(node.body)
@@ -494,7 +529,7 @@ class ExpressionChecker(IntegerChecker):
         self.narrow(when_false)
         self.out = else_out = []
         other = self.expression(node.orelse)
-        self.narrowed, self.out = before, outer
+        self.narrowed, self.out, self.terminated = before, outer, ended
         kind = self.join_types(node, then, other)
         sides = []
         for value, statements in ((then, then_out), (other, else_out)):
@@ -547,6 +582,10 @@ class ExpressionChecker(IntegerChecker):
         if value.type is bool:
             return value
         if ty.is_int(value.type) or ty.is_int_enum(value.type):
+            if self.strict:
+                self.refuse(
+                    node, "condition", "`and` and `or` give one of their operands", "compare with 0"
+                )
             number = self.as_integer(value, node)
             return Node("compare", bool, (number, self.integer(0)), "ne", self.span(node))
         fix = "compare with `is not None`" if isinstance(value.type, ty.UnionType) else ""
@@ -557,7 +596,9 @@ class ExpressionChecker(IntegerChecker):
     def condition(self, node: ast.expr) -> tuple[Value, Narrowing, Narrowing]:
         """A condition, with what it shows about unions when it holds and when it does not."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            strict, self.strict = self.strict, False
             value, when_true, when_false = self.condition(node.operand)
+            self.strict = strict
             if isinstance(value, Comptime):
                 return Comptime(not value.value), {}, {}
             return Node("not", bool, (value,), span=self.span(node)), when_false, when_true
@@ -595,7 +636,9 @@ class ExpressionChecker(IntegerChecker):
                     self.narrowed = before
                     if result is None:
                         return value, {}, {}
-                    break
+                    known = Node("const", bool, data=not conjunction, span=self.span(node))
+                    op = "and_then" if conjunction else "or_else"
+                    return Node(op, bool, (result, known), span=self.span(node)), {}, {}
                 continue
             if prelude:
                 if result is None:
@@ -619,7 +662,9 @@ class ExpressionChecker(IntegerChecker):
         return result, facts_true, facts_false
 
     def _on_boolop(self, node: ast.BoolOp) -> Value:
+        outer, self.strict = self.strict, True
         value, _, _ = self.condition(node)
+        self.strict = outer
         return value
 
     def union_test(
@@ -655,6 +700,8 @@ class ExpressionChecker(IntegerChecker):
 
     def none_condition(self, node: ast.Compare) -> tuple[Value, Narrowing, Narrowing]:
         """`x is None`, `x is not None`."""
+        if not isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+            self.refuse(node, "subset", "None has no order and no ==", "write `is None`")
         value = self.whole(node.left)
         negated = isinstance(node.ops[0], ast.IsNot)
         if isinstance(value, Comptime):
@@ -691,7 +738,7 @@ class ExpressionChecker(IntegerChecker):
         if wanted is bytes or isinstance(wanted, ty.BytesType):
             return ty.is_slice(member)
         if wanted is int:
-            return ty.is_int(member)
+            return ty.is_int(member) or ty.is_int_enum(member) or member is bool
         if wanted is float:
             return ty.is_float(member)
         origin = getattr(member, "_origin_", None)
@@ -700,8 +747,9 @@ class ExpressionChecker(IntegerChecker):
     def member_condition(self, node: ast.Compare) -> tuple[Value, Narrowing, Narrowing]:
         """`x == Enum.MEMBER` where x is a union that holds the enum."""
         value = self.whole(node.left)
+        mark = len(self.out)
+        right = self.expression(node.comparators[0])
         if isinstance(value, Node) and isinstance(value.type, ty.UnionType):
-            right = self.expression(node.comparators[0])
             kind = (
                 self.constant_type(right.value) if isinstance(right, Comptime) else right.type
             )
@@ -717,7 +765,10 @@ class ExpressionChecker(IntegerChecker):
                     return inner if test.value else test, {}, {}
                 both = Node("and_then", bool, (test, self.truth(inner, node)))
                 return both, when_true, {}
-        found = self.expression(node)
+            now = self.possible_of(value)
+            if len(now) == 1:
+                value = self.member(value, now[0])
+        found = self.compare(node, node.ops[0], self.ordered(value, mark), right)
         if isinstance(found, Comptime):
             return Comptime(bool(found.value)), {}, {}
         return self.truth(found, node), {}, {}
@@ -729,25 +780,39 @@ class ExpressionChecker(IntegerChecker):
                 value, _, _ = self.none_condition(node)
                 return value
             left = self.expression(node.left)
-            return self.compare(node, node.ops[0], left, self.expression(right_node))
-        parts: list[Value] = []
+            mark = len(self.out)
+            right = self.expression(right_node)
+            return self.compare(node, node.ops[0], self.ordered(left, mark), right)
+        return self.chain(node)
+
+    def chain(self, node: ast.Compare) -> Value:
+        """`a < b < c`: every operand once, and none after the first comparison that fails."""
         left = self.expression(node.left)
-        if isinstance(left, Node):
-            left = self.hold(left)
+        result: Value = Comptime(True)
         for op, comparator in zip(node.ops, node.comparators, strict=True):
+            outer = self.out
+            if isinstance(result, Node):
+                self.out = []
+            mark = len(self.out)
             right = self.expression(comparator)
-            if isinstance(right, Node):
+            left = self.ordered(left, mark)
+            if isinstance(right, Node) and comparator is not node.comparators[-1]:
+                if isinstance(left, Node):
+                    left = self.hold(left)
                 right = self.hold(right)
-            parts.append(self.compare(node, op, left, right))
+            test = self.compare(node, op, left, right)
             left = right
-        result: Node | None = None
-        for part in parts:
-            if isinstance(part, Comptime):
-                if not part.value:
-                    return part
+            prelude, self.out = self.out, outer
+            if isinstance(result, Comptime):
+                result = test
+                if isinstance(test, Comptime) and not test.value:
+                    return test
                 continue
-            result = part if result is None else Node("and_then", bool, (result, part))
-        return result if result is not None else Comptime(True)
+            inner = self.truth(test, node)
+            if prelude:
+                inner = Node("sequence", bool, (inner,), bodies=(prelude,))
+            result = Node("and_then", bool, (result, inner), span=self.span(node))
+        return result
 
     def compare(self, node: ast.AST, op: ast.cmpop, left: Value, right: Value) -> Value:
         """One comparison."""
@@ -757,6 +822,8 @@ class ExpressionChecker(IntegerChecker):
             return Comptime(FOLD[type(op)](left.value, right.value))
         if isinstance(op, (ast.In, ast.NotIn)):
             return self.contains(node, op, left, right)
+        if isinstance(op, (ast.Is, ast.IsNot)) and not self.has_identity(left, right):
+            self.refuse(node, "subset", "`is` compares with None only", "write == or !=")
         predicate = COMPARISONS[type(op)]
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(isinstance(k, ty.VecType) for k in kinds):
@@ -768,6 +835,8 @@ class ExpressionChecker(IntegerChecker):
             return Node("fcompare", bool, (a, b), predicate, self.span(node))
         if any(k is bool for k in kinds):
             a, b = self.coerce(left, bool, node), self.coerce(right, bool, node)
+            if predicate not in ("eq", "ne"):
+                self.refuse(node, "type", "bool has no order")
             return Node("compare", bool, (a, b), predicate + " bool", self.span(node))
         if any(ty.is_struct(k) for k in kinds) and predicate in ("eq", "ne"):
             a, b = self.materialize(left, node), self.materialize(right, node)
@@ -787,6 +856,11 @@ class ExpressionChecker(IntegerChecker):
             if ty.common_type(a.type, b.type) is None and not small:
                 self.no_common_type(node, a.type, b.type)
         return self.compare_integers(predicate, a, b, node)
+
+    def has_identity(self, left: Value, right: Value) -> bool:
+        """`is` means the same as `==`: truth values, enum members, structs."""
+        kinds = [v.type for v in (left, right) if isinstance(v, Node)]
+        return all(k is bool or ty.is_enum(k) or ty.is_struct(k) for k in kinds)
 
     def contains(self, node: ast.AST, op: ast.cmpop, left: Value, right: Value) -> Value:
         """`x in (1, 2, 3)` and `byte in b"..."` for import-time containers."""

@@ -49,6 +49,7 @@ class IntegerChecker(ValueChecker):
         low, high = interval_of(op, a, b)
         mode = "ring" if ring else self.mode(a, b, low, high)
         low, high = self.clip(mode, kind, a, b, low, high)
+        mode = self.unless_unchecked(mode)
         if op in ("and", "or", "xor") and not ring:
             mode = "plain"
             if (a.low < 0 or b.low < 0) and max(a.high, b.high) > ty.I64_MAX and op != "and":
@@ -86,13 +87,15 @@ class IntegerChecker(ValueChecker):
             words = {n.high > ty.I64_MAX for n in (a, b)}
             if max(a.high, b.high) <= ty.I64_MAX or min(a.low, b.low) >= 0 or len(words) == 1:
                 return "plain"
-        if self.unchecked:
-            return "plain"
         if a.low >= 0 and b.low >= 0:
             return "unsigned"
         if a.high <= ty.I64_MAX and b.high <= ty.I64_MAX:
             return "signed"
         return "wide"
+
+    def unless_unchecked(self, mode: str) -> str:
+        """Without checks the same interval holds, as the reason says that nothing overflows."""
+        return "plain" if self.unchecked and mode != "ring" else mode
 
     def clip(
         self, mode: str, kind: Any, a: Node, b: Node, low: int, high: int
@@ -155,6 +158,7 @@ class IntegerChecker(ValueChecker):
             mode = "wide" if value.high > ty.I64_MAX else "signed"
         kind = value.type if value.type.signed else ty.INT
         low, high = self.clip(mode, kind, zero, value, low, high)
+        mode = self.unless_unchecked(mode)
         return Node("sub", kind, (zero, value), mode, self.span(node), low, high)
 
     def invert(self, node: ast.AST, value: Node) -> Node:

@@ -59,6 +59,7 @@ class ValueChecker:
         self.terminated = False
         self.label_count = 0
         self.ring = 0  # Inside wrap(): arithmetic is modular.
+        self.strict = False  # Operands of `and`, `or` as a value: they have to be bool.
         for parameter in self.type_parameters():
             if parameter in self.mapping:
                 self.scope[parameter.__name__] = Comptime(self.mapping[parameter])
@@ -152,9 +153,15 @@ class ValueChecker:
         """Append a statement."""
         self.out.append(node)
 
-    def hold(self, node: Node) -> Node:
-        """Evaluate once: put the value into a temporary and give a read of it."""
-        if node.op in ("const", "local", "static", "null", "bytes"):
+    def hold(self, node: Node, snapshot: bool = False) -> Node:
+        """Evaluate once: put the value into a temporary and give a read of it.
+
+        `snapshot` is for code that runs before the last read and may assign the variables of the
+        source: then their present values are kept as well.
+        """
+        if node.op in ("const", "static", "null", "bytes"):
+            return node
+        if node.op == "local" and not (snapshot and not node.data.name.startswith(".")):
             return node
         local = self.temporary(node.type)
         if ty.is_int(node.type):
@@ -170,6 +177,42 @@ class ValueChecker:
         kept.possible = node.possible
         kept.type = node.type if ty.is_int(node.type) else kept.type
         return kept
+
+    def ordered(self, value: Value, mark: int) -> Value:
+        """`value` as it was when `mark` statements were out: Python computes from left to right.
+
+        An expression is computed where its statement stands. When an operand to its right needed
+        statements of its own, those come first, so what they may change is read before them.
+        """
+        if isinstance(value, Comptime) or len(self.out) == mark or stable(value):
+            return value
+        later = self.out[mark:]
+        del self.out[mark:]
+        held = self.hold(value)
+        self.out.extend(later)
+        return held
+
+    def expressions(self, nodes: list[ast.expr]) -> list[Value]:
+        """The values of several expressions, computed in this order."""
+        found: list[Value] = []
+        for node in nodes:
+            mark = len(self.out)
+            value = self.expression(node)
+            if len(self.out) > mark:
+                found = self.all_ordered(found, mark)
+            found.append(value)
+        return found
+
+    def all_ordered(self, values: list[Value], mark: int) -> list[Value]:
+        """`ordered` for several values, whose own order is kept."""
+        kept: list[Value] = []
+        for value in values:
+            before = len(self.out)
+            kept.append(self.ordered(value, mark))
+            mark += len(self.out) - before
+        return kept
+
+    expression: Any  # Provided by ExpressionChecker.
 
     def is_stack(self, node: Node) -> bool:
         """The address of storage on this function's stack."""
@@ -425,7 +468,7 @@ class ValueChecker:
 
     def part(self, whole: Node, index: int, kind: Any) -> Node:
         """One element of a tuple or record."""
-        if whole.op == "make":
+        if whole.op == "make" and all(stable(a) for a in whole.args):
             return whole.args[index]
         low, high = self.type_bounds(kind)
         return Node("part", kind, (whole,), index, low=low, high=high)
@@ -482,6 +525,17 @@ class ValueChecker:
         reason = f"value does not fit in {ty.name_of(target)}"
         limits = (*ty.interval(target), reason)
         return Node("range_check", target, (value,), limits, self.span(node), low, high)
+
+
+# What these give depends on when they run.
+UNSTABLE = frozenset(
+    "load volatile_load volatile_store atomic call asm memory stack sequence vector".split()
+)
+
+
+def stable(node: Node) -> bool:
+    """The value stays the same whatever statements run before it is computed."""
+    return node.op not in UNSTABLE and all(stable(a) for a in node.args)
 
 
 def _typed(value: Node, target: Any) -> Node:

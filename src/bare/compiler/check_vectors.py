@@ -97,7 +97,7 @@ class VectorChecker(ExpressionChecker):
                 "mark the function @multiversion",
             )
         kind = self.vec_of(element)
-        arguments = [self.expression(a) for a in node.args]
+        arguments = self.expressions(node.args)
         if name == "zero":
             return self.vector("zero", kind, (), None, node)
         if name == "splat":
@@ -118,8 +118,10 @@ class VectorChecker(ExpressionChecker):
         """The address of `count` elements from `index`, bounds-checked once."""
         at = self.hold(self.as_integer(index, node))
         if not self.unchecked:
-            last = Node("add", self.usize, (at, self.integer(count)), "plain", None, 0, ty.I64_MAX)
-            enough = self.compare_integers("le", last, self.length(source), node)
+            length = self.length(source)
+            room = length.low - count, length.high - count
+            last = Node("sub", ty.INT, (length, self.integer(count)), "plain", None, *room)
+            enough = self.compare_integers("le", at, last, node)
             start = self.compare_integers("ge", at, self.integer(0), node)
             both = Node("and_then", bool, (start, enough))
             self.emit(Node("check", None, (both,), "index out of range", self.span(node)))
@@ -144,7 +146,7 @@ class VectorChecker(ExpressionChecker):
     def vector_method(self, base: Node, name: str, node: ast.Call) -> Value:
         """Methods of a vector value."""
         element = base.type.element
-        arguments = [self.expression(a) for a in node.args]
+        arguments = self.expressions(node.args)
         if name == "store":
             return self.vector_store(base, arguments, node)
         if name in ("min", "max"):
@@ -179,7 +181,7 @@ class VectorChecker(ExpressionChecker):
 
     def vector_function(self, name: str, node: ast.Call) -> Value:
         """fma, dot4, select."""
-        values = [self.materialize(self.expression(a), node) for a in node.args]
+        values = [self.materialize(a, node) for a in self.expressions(node.args)]
         if name == "select":
             return self.vector("select", values[1].type, tuple(values), None, node)
         if name in ("dot4", "dot4_small"):

@@ -90,7 +90,8 @@ class FunctionEmitter(VectorEmitter):
 
     def _store(self, node: Node) -> None:
         t, align = node.data
-        address, operand = self.pair(*node.args)
+        operand = self.value_of(node.args[1])  # Python computes the value before the place.
+        address = self.value_of(node.args[0])
         suffix = f", align {align}" if align else ""
         if isinstance(t, ty.BigEndianType):
             word = self.to_stored(operand, t.base)

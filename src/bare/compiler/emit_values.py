@@ -326,10 +326,13 @@ class ValueEmitter:
             self.trap_unless(self.let(f"icmp ne i64 {b}, 0"), "division by zero")
         if left.low >= 0 and right.low >= 0:
             return self.let(f"{'udiv' if node.op == 'floordiv' else 'urem'} i64 {a}, {b}")
-        if mode == "signed":
+        if mode == "signed" and node.op == "floordiv":
             least = self.let(f"icmp ne i64 {a}, {ty.I64_MIN}")
             minus = self.let(f"icmp ne i64 {b}, -1")
             self.trap_unless(self.let(f"or i1 {least}, {minus}"), "integer overflow")
+        if node.op == "mod" and right.low <= -1 <= right.high and left.low == ty.I64_MIN:
+            minus = self.let(f"icmp eq i64 {b}, -1")  # The remainder is 0, as by 1.
+            b = self.let(f"select i1 {minus}, i64 1, i64 {b}")
         rest = self.let(f"srem i64 {a}, {b}")
         some = self.let(f"icmp ne i64 {rest}, 0")
         signs = self.let(f"xor i64 {rest}, {b}")
@@ -418,6 +421,10 @@ class ValueEmitter:
             return self.let(f"icmp {SIGNED[predicate]} i64 {left}, {right}")
         if a.low >= 0 and b.low >= 0:
             return self.let(f"icmp {UNSIGNED[predicate]} i64 {left}, {right}")
+        return self.compare_wide(predicate, a, left, b, right)
+
+    def compare_wide(self, predicate: str, a: Node, left: str, b: Node, right: str) -> str:
+        """Compare an unsigned word with a signed one."""
         wide = [
             self.let(f"{'zext' if unsigned(n) else 'sext'} i64 {v} to i128")
             for n, v in ((a, left), (b, right))
@@ -427,6 +434,10 @@ class ValueEmitter:
     def _minmax(self, node: Node) -> str:
         a, b = node.args
         left, right = self.pair(a, b)
+        if max(a.high, b.high) > ty.I64_MAX and min(a.low, b.low) < 0:
+            predicate = "lt" if node.data == "min" else "gt"
+            test = self.compare_wide(predicate, a, left, b, right)
+            return self.let(f"select i1 {test}, i64 {left}, i64 {right}")
         letter = "u" if a.low >= 0 and b.low >= 0 else "s"
         return self.let(
             f"call i64 @llvm.{letter}{node.data}.i64(i64 {left}, i64 {right})"
@@ -437,7 +448,10 @@ class ValueEmitter:
     def float_binary(self, node: Node) -> str:
         """fadd, fsub, fmul, fdiv."""
         a, b = self.pair(*node.args)
-        return self.let(f"{node.op} {stored(node.type)} {a}, {b}")
+        kind = stored(node.type)
+        if node.op == "fdiv" and node.data == "check":
+            self.trap_unless(self.let(f"fcmp une {kind} {b}, 0.0"), "division by zero")
+        return self.let(f"{node.op} {kind} {a}, {b}")
 
     _fadd = _fsub = _fmul = _fdiv = float_binary
 
@@ -457,8 +471,12 @@ class ValueEmitter:
 
     def _int_to_float(self, node: Node) -> str:
         operand = self.value_of(node.args[0])
-        convert = "uitofp" if unsigned(node.args[0]) else "sitofp"
-        return self.let(f"{convert} i64 {operand} to {stored(node.type)}")
+        inner = node.args[0]
+        convert = "uitofp" if unsigned(inner) else "sitofp"
+        kind = stored(node.type)
+        if kind == "float" and max(-inner.low, inner.high) > 2**53:  # As Python: by way of f64.
+            return self.let(f"fptrunc double {self.let(f'{convert} i64 {operand} to double')} to float")
+        return self.let(f"{convert} i64 {operand} to {kind}")
 
     def _float_to_int(self, node: Node) -> str:
         target, reason = node.data
@@ -545,6 +563,9 @@ class ValueEmitter:
 
     def _sequence(self, node: Node) -> str:
         self.statements(node.bodies[0])  # type: ignore[attr-defined]
+        if self.ended:  # type: ignore[has-type]
+            self.ended = False
+            self.start(self.label())  # Never reached.
         return self.value_of(node.args[0])
 
     # -- aggregates ------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ OPERATIONS: dict[str, tuple[int | None, str]] = {
     "compare": (2, "predicate: eq ne lt le gt ge"),
     "minmax": (2, "min or max"),
     # floats
-    **{op: (2, "") for op in ("fadd", "fsub", "fmul", "fdiv")},
+    **{op: (2, "check: traps where the divisor is 0") for op in ("fadd", "fsub", "fmul", "fdiv")},
     "fneg": (1, ""),
     "fcompare": (2, "predicate"),
     "math": (None, "LLVM intrinsic name"),
