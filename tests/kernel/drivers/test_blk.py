@@ -144,6 +144,11 @@ def test_limits_that_leave_nothing(machine: Machine) -> None:
     assert error == DiskError.BLOCK_SIZE
 
 
+def test_absurd_capacity(machine: Machine) -> None:
+    _, error = start(machine, BlockModel(noise(512), sectors=(1 << 64) - 1))
+    assert error == DiskError.BLOCK_SIZE
+
+
 def test_4096_byte_blocks(machine: Machine) -> None:
     data = noise(32 * 1024)
     model = BlockModel(data, blk_size=4096)
@@ -159,6 +164,7 @@ def test_reads_beyond_the_end(machine: Machine) -> None:
     assert read(disk, 0, 4097) == DiskError.SHORT_DISK
     assert read(disk, 8, 1) == DiskError.SHORT_DISK
     assert read(disk, 1 << 50, 1) == DiskError.SHORT_DISK
+    assert read(disk, (1 << 64) - 1, 1) == DiskError.SHORT_DISK
     assert read(disk, 8, 0) == b""
     assert isinstance(read(disk, 7, 512), bytes)
 
