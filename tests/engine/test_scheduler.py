@@ -1,12 +1,14 @@
-"""Requests through the engine with stories260K: order, company, cancel, stop, limits."""
+"""Requests through the compiled engine: order, company, threads, cancel, stop, limits."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bare import static, u32
-from merlion.engine.engine import Engine, EngineConfig
+import bare.simd
+from bare import Slice, static, u32
+from bare.testing import COMPILED, variants
 from merlion.engine.scheduler import (
     FinishReason,
     GenerateParams,
@@ -14,24 +16,28 @@ from merlion.engine.scheduler import (
     SlotState,
     SubmitError,
 )
-from tests.engine.matrices import arena, to_slice
+from tests.engine.compiled_engine import CompiledEngine
+from tests.engine.levels import host_level
+from tests.engine.reference import Reference
 
 STORIES = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "stories260K.gguf"
-pytestmark = pytest.mark.skipif(not STORIES.exists(), reason="no stories260K.gguf")
+ONCE = [1, 403, 407, 261, 378]  # "Once upon a time"
+
+pytestmark = [
+    pytest.mark.skipif(not STORIES.exists(), reason="no stories260K.gguf"),
+    pytest.mark.skipif(COMPILED not in variants(), reason="no compiler"),
+]
 
 
-@pytest.fixture(scope="module")
-def scheduler() -> Scheduler:
-    space = arena(64 << 20)
-    engine = space.alloc(Engine)
-    config = EngineConfig(context=48, sequences=2, batch_rows=8, threads=1)
-    assert engine.load(to_slice(STORIES.read_bytes()), space, config) is None
-    result = space.alloc(Scheduler)
-    assert result.init(engine, space, 3)
-    return result
+@pytest.fixture(scope="module", params=bare.simd.LEVELS[: host_level() + 1])
+def engine(request: pytest.FixtureRequest) -> Iterator[CompiledEngine]:
+    before = bare.simd.level()
+    bare.simd.set_level(bare.simd.LEVELS.index(request.param))
+    yield CompiledEngine(STORIES, context=128, sequences=2, requests=3)
+    bare.simd.set_level(before)
 
 
-def prompt(*tokens: int) -> object:
+def prompt(tokens: list[int]) -> Slice[u32]:
     out = static(u32, len(tokens))
     for i, token in enumerate(tokens):
         out[i] = token
@@ -42,49 +48,117 @@ def greedy(tokens: int) -> GenerateParams:
     return GenerateParams(max_tokens=tokens, temperature=0.0)
 
 
-def ids(scheduler: Scheduler, slot: int) -> list[int]:
-    return [int(token) for token in scheduler.token_ids(slot)]
+def submit(engine: CompiledEngine, tokens: list[int], params: GenerateParams) -> int | SubmitError:
+    return engine.call[Scheduler.submit](engine.scheduler, prompt(tokens), params, 5)
 
 
-def test_a_request_gets_the_same_tokens_alone_and_in_company(scheduler: Scheduler) -> None:
-    alone = scheduler.submit(prompt(1, 403, 407), greedy(4), 0)
-    while scheduler.step(1):
+def step(engine: CompiledEngine, now_ns: int = 7) -> bool:
+    return bool(engine.call[Scheduler.step](engine.scheduler, now_ns))
+
+
+def test_greedy_ids_equal_numpy(engine: CompiledEngine) -> None:
+    reference = Reference(STORIES)
+    wanted: list[int] = []
+    tokens = list(ONCE)
+    while len(wanted) < 48:
+        wanted.append(int(reference.forward(tokens)[-1].argmax()))
+        tokens = wanted[-1:]
+    assert engine.generate(ONCE, tokens=48) == [wanted]
+
+
+def test_a_request_gets_the_same_tokens_alone_and_in_company(engine: CompiledEngine) -> None:
+    prompts = [ONCE, [1, 400, 261] * 9, [1, 300]]
+    alone = [engine.generate(tokens, tokens=24)[0] for tokens in prompts]
+    assert engine.generate(*prompts, tokens=24) == alone
+
+
+def test_two_threads_give_what_one_gives(engine: CompiledEngine) -> None:
+    together = CompiledEngine(STORIES, threads=2, context=128)
+    try:
+        prompts = [ONCE, [1, 400, 261] * 9]
+        assert together.generate(*prompts, tokens=12) == engine.generate(*prompts, tokens=12)
+    finally:
+        together.close()
+
+
+def test_a_request_from_queue_to_done(engine: CompiledEngine) -> None:
+    scheduler = engine.scheduler
+    slots = [submit(engine, ONCE, greedy(3)) for _ in range(3)]
+    assert submit(engine, ONCE, greedy(3)) == SubmitError.QUEUE_FULL
+    assert step(engine)
+    assert [scheduler.state(slot) for slot in slots] == [
+        *(SlotState.DECODE, SlotState.DECODE, SlotState.QUEUED)
+    ]
+    assert (scheduler.running(), scheduler.waiting()) == (2, 1)
+    while step(engine):
         pass
-    wanted = ids(scheduler, alone)
-    assert scheduler.finish_reason(alone) == FinishReason.LENGTH
-    assert len(wanted) == 4
-    text = bytes(scheduler.text(alone))
-    assert text
-    scheduler.release(alone)
-
-    first = scheduler.submit(prompt(1, 400, 261, 378, 298, 300, 301, 302, 303), greedy(5), 0)
-    second = scheduler.submit(prompt(1, 403, 407), greedy(4), 0)
-    third = scheduler.submit(prompt(1, 403), greedy(1), 0)
-    assert scheduler.submit(prompt(1), greedy(1), 0) == SubmitError.QUEUE_FULL
-    assert scheduler.state(third) == SlotState.QUEUED
-    while scheduler.has_work():
-        assert scheduler.step(7)
-    assert ids(scheduler, second) == wanted
-    assert bytes(scheduler.text(second)) == text
-    assert scheduler.first_token_ns(second) == 7
-    for slot in (first, second, third):
+    for slot in slots:
         assert scheduler.state(slot) == SlotState.DONE
+        assert scheduler.finish_reason(slot) == FinishReason.LENGTH
+        assert scheduler.first_token_ns(slot) == 7
+        assert scheduler.prompt_tokens(slot) == len(ONCE)
+        assert scheduler.completion_tokens(slot) == 3
+        text = bytes(scheduler.text(slot))
+        assert text
+        scheduler.consume(slot, len(text))
+        assert bytes(scheduler.text(slot)) == b""
         scheduler.release(slot)
 
 
-def test_cancel_frees_the_sequence_before_the_next_step(scheduler: Scheduler) -> None:
-    slots = [scheduler.submit(prompt(1, 403), greedy(9), 0) for _ in range(3)]
-    scheduler.step(0)
+def test_cancel_frees_the_sequence_before_the_next_step(engine: CompiledEngine) -> None:
+    scheduler = engine.scheduler
+    slots = [submit(engine, ONCE, greedy(9)) for _ in range(3)]
+    step(engine)
     assert scheduler.state(slots[2]) == SlotState.QUEUED
     scheduler.cancel(slots[0])
     assert scheduler.finish_reason(slots[0]) == FinishReason.CANCELLED
-    scheduler.step(0)
+    step(engine)
     assert scheduler.state(slots[2]) == SlotState.DECODE
     for slot in slots:
         scheduler.release(slot)
     assert not scheduler.has_work()
+    assert not step(engine)
 
 
-def test_refusals(scheduler: Scheduler) -> None:
-    assert scheduler.submit(prompt(), greedy(1), 0) == SubmitError.EMPTY
-    assert scheduler.submit(prompt(*[1] * 48), greedy(1), 0) == SubmitError.TOO_LONG
+def test_a_stop_string_ends_the_answer_before_it(engine: CompiledEngine) -> None:
+    scheduler = engine.scheduler
+    slot = submit(engine, ONCE, greedy(20))
+    while step(engine):
+        pass
+    whole = bytes(scheduler.text(slot))
+    scheduler.release(slot)
+    word = whole[8:14]
+    params = greedy(20)
+    assert params.set_stop(0, word)
+    slot = submit(engine, ONCE, params)
+    while step(engine):
+        pass
+    assert bytes(scheduler.text(slot)) == whole[: whole.index(word)]
+    assert scheduler.finish_reason(slot) == FinishReason.STOP
+    scheduler.release(slot)
+
+
+def test_the_context_bounds_the_answer(engine: CompiledEngine) -> None:
+    scheduler = engine.scheduler
+    params = GenerateParams(temperature=0.0, ignore_eos=True)
+    slot = submit(engine, ONCE * 24, params)
+    while step(engine):
+        pass
+    assert scheduler.finish_reason(slot) == FinishReason.LENGTH
+    assert scheduler.completion_tokens(slot) == 128 - 24 * len(ONCE)
+    scheduler.release(slot)
+    assert submit(engine, [1] * 128, params) == SubmitError.TOO_LONG
+    assert submit(engine, [], params) == SubmitError.EMPTY
+
+
+def test_the_same_seed_gives_the_same_tokens(engine: CompiledEngine) -> None:
+    answers = []
+    for seed in (3, 3, 4):
+        params = GenerateParams(max_tokens=24, temperature=1.5, seed=seed)
+        slot = submit(engine, ONCE, params)
+        while step(engine):
+            pass
+        answers.append([int(token) for token in engine.scheduler.token_ids(slot)])
+        engine.scheduler.release(slot)
+    assert answers[0] == answers[1]
+    assert answers[0] != answers[2]

@@ -252,7 +252,9 @@ class Llama(Struct):
         group = model.head_count // model.head_count_kv
         size = model.head_size
         for i in range(QUERIES):
-            query = min(first + i, last - 1)
+            query = first + i
+            if query >= last:
+                query = last - 1
             query_row = row + query // group
             at = (head * group + query % group) * size
             tile.visible[i] = usize(self.batch.positions[query_row]) + 1
