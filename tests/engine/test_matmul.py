@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bare import f32
+from merlion.engine.kernels import definition
 from merlion.engine.kernels.shapes import padded_rows
 from merlion.engine.quant import Format, is_quantised
 from tests.engine.levels import kernel_levels
@@ -70,3 +71,18 @@ def test_shares_of_the_groups_make_the_whole(impl: Any) -> None:
     impl.matmul(matrix, activations, 1, parts, 48, 2, 3)
     impl.matmul(matrix, activations, 1, parts, 48, 0, 2)
     np.testing.assert_array_equal(array_of(whole), array_of(parts))
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_kernels_agree_with_their_scalar_definition(impl: Any, form: Format) -> None:
+    random = np.random.default_rng(6)
+    weights = random.standard_normal((ROWS, COLUMNS)).astype(np.float32)
+    inputs = random.standard_normal((2, COLUMNS)).astype(np.float32)
+    space = arena(1 << 18)
+    matrix, _ = make_matrix(weights, form, space)
+    activations = make_inputs(inputs, space)
+    output = space.slice(f32, padded_rows(2) * STRIDE)
+    impl.matmul(matrix, activations, 2, output, STRIDE, 0, matrix.groups)
+    for row, lane in ((0, 0), (1, 5), (1, 23)):
+        wanted = definition.product(matrix, activations, row, lane)
+        assert output[row * STRIDE + lane] == pytest.approx(wanted, rel=2e-6, abs=2e-5)

@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
+import bare.simd
 from tests.engine.compiled_engine import CompiledEngine
+from tests.engine.levels import host_level
 
 DATA = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "smollm2_exact.json"
 FOLDERS = [Path(name) for name in os.environ.get("MERLION_MODELS", "models").split(":")]
@@ -35,6 +37,7 @@ def loaded(request: pytest.FixtureRequest) -> tuple[str, CompiledEngine, dict]:
     path = find_model(kind)
     if path is None:
         pytest.skip(f"no SmolLM2 in {kind}")
+    bare.simd.set_level(host_level())
     return kind, CompiledEngine(path), json.loads(DATA.read_text())["files"][kind]
 
 
