@@ -62,3 +62,12 @@ def test_reset_gives_back_what_came_after_seal(impl: Any) -> None:
     ram.reset()
     assert ram.used_bytes() == used
     assert ram.take(GIB, 2 * MIB, ANYWHERE) == big
+
+
+def test_shrink_gives_back_the_end(impl: Any) -> None:
+    ram = machine()
+    size = ram.largest(2 * MIB)
+    address = ram.take(size, 2 * MIB, ANYWHERE)
+    ram.shrink(address, size, 4 * MIB)
+    assert ram.take(MIB, 2 * MIB, ANYWHERE) != 0
+    assert ram.largest(2 * MIB) > GIB

@@ -9,6 +9,7 @@ from bare.unsafe import slice_at
 from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
 from merlion.engine.engine import EngineConfig, LoadError
 from merlion.engine.gguf import MAGIC
+from merlion.engine.gguf_value import Lookup
 from merlion.engine.scheduler import Scheduler
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.clock import now_ns
@@ -24,6 +25,7 @@ from merlion.kernel.limits import (
     SEQUENCES_MAX,
 )
 from merlion.kernel.memory.page_tables import HUGE_BYTES
+from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.memory.ram import ANYWHERE, ram
 from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
 from merlion.kernel.worker import close_team, engine, open_team
@@ -99,7 +101,8 @@ class Model(Struct):
         room = ram.largest(HUGE_BYTES)
         if room < LOAD_ROOM_BYTES:
             return fail(b"not enough memory beside the file: give the machine more", b"")
-        arena.storage = slice_at(u8, ram.take(room, HUGE_BYTES, ANYWHERE), usize(room))
+        address = ram.take(room, HUGE_BYTES, ANYWHERE)
+        arena.storage = slice_at(u8, address, usize(room))
         arena.used = 0
         arena.sealed = False
         start = now_ns()
@@ -111,6 +114,9 @@ class Model(Struct):
         error = engine.load(self.file, arena, settings)
         if error is not None:
             return fail_load(error)
+        name = engine.gguf.string(b"general.name")
+        if not isinstance(name, Lookup) and len(name) > 0:
+            backend.model = name
         if not scheduler.init(engine, arena, REQUESTS_MAX):
             return fail(b"not enough memory for the requests: lower ctx=", b"")
         chat = backend.attach(engine, scheduler, arena)
@@ -118,6 +124,7 @@ class Model(Struct):
             console.write(CHAT_TEMPLATE_MESSAGES[chat])
             console.line(b": ai completes the text as it stands")
         arena.seal()
+        ram.shrink(address, room, (u64(arena.used) + HUGE_BYTES - 1) // HUGE_BYTES * HUGE_BYTES)
         self.prepare_ns = max(now_ns() - start, 1)
         open_team(smp.cores.count)
         return True
@@ -125,7 +132,9 @@ class Model(Struct):
     def report(self) -> None:
         """Say what was loaded, how fast, and where the memory went."""
         out = console.out
-        out.text(b"\rdisk0: ")
+        out.text(b"\rmodel ")
+        out.text(backend.model)
+        out.text(b" from disk0: ")
         out.unsigned(len(self.file) // MEBIBYTE)
         out.text(b" MiB in ")
         out.unsigned(self.read_ns // 1_000_000)
@@ -134,7 +143,9 @@ class Model(Struct):
         out.text(b" MB/s; prepared in ")
         out.unsigned(self.prepare_ns // 1_000_000)
         console.line(b" ms")
-        out.text(b"memory: weights ")
+        out.text(b"memory, in ")
+        out.text(b"4 KiB" if page_tables.level_max == 0 else b"2 MiB or larger")
+        out.text(b" pages: weights ")
         out.unsigned(engine.weights_bytes // MEBIBYTE)
         out.text(b" MiB, KV cache ")
         out.unsigned(engine.kv_bytes // MEBIBYTE)

@@ -90,6 +90,13 @@ class Ram(Struct):
         stretch.next = address + byte_count
         return address
 
+    def shrink(self, address: u64, byte_count: u64, kept: u64) -> None:
+        """Give back the end of the block that was taken last from its stretch."""
+        for stretch in self.stretches[: self.stretch_count]:
+            if stretch.next == address + byte_count:
+                stretch.next = address + kept
+                return
+
     def seal(self) -> None:
         """End the boot phase."""
         self.is_sealed = True

@@ -1,10 +1,10 @@
 """The shell's loop: keys to a line, the line to a command, one command at a time.
 
 A command either finishes at once or leaves something running (`ai`, `ping`), which `poll` then
-drives; while it runs, keys are dropped except Ctrl-C.
+drives; keys typed meanwhile wait, except Ctrl-C.
 """
 
-from bare import Bytes, Struct, u8, u64, usize
+from bare import Array, Bytes, Struct, array, u8, u64, usize
 from merlion.kernel.console import console
 from merlion.kernel.line_editor import CTRL_C, Event, LineEditor
 from merlion.kernel.log import log
@@ -13,6 +13,7 @@ from merlion.kernel.shell.table import COMMANDS
 
 PROMPT = b"merlion> "
 KEYS_PER_POLL = 64
+AHEAD_MAX = 1024
 
 
 class Shell(Struct):
@@ -20,6 +21,8 @@ class Shell(Struct):
 
     editor: LineEditor
     busy: bool = False
+    ahead_count: usize = 0
+    ahead: Array[u8] = array(AHEAD_MAX)  # Keys typed while a command runs.
 
     def start(self) -> None:
         """Show the first prompt."""
@@ -46,6 +49,7 @@ class Shell(Struct):
             active = True
         if self.busy and running.poll():
             self.prompt()
+            self.replay()
         if log.covered:
             log.covered = False
             if not self.busy:
@@ -53,11 +57,25 @@ class Shell(Struct):
                 console.flush()
         return active
 
+    def replay(self) -> None:
+        """Take the keys that were typed ahead, until one of them starts something again."""
+        taken: usize = 0
+        while taken < self.ahead_count and not self.busy:
+            taken += 1
+            self.take_key(self.ahead[taken - 1])
+        rest = self.ahead_count - taken
+        self.ahead[:rest].copy_from(self.ahead[taken : self.ahead_count])
+        self.ahead_count = rest
+
     def take_key(self, key: u8) -> None:
         """Take one key."""
         if self.busy:
             if key == CTRL_C:
+                self.ahead_count = 0
                 running.cancel()
+            elif self.ahead_count < AHEAD_MAX:
+                self.ahead[self.ahead_count] = key
+                self.ahead_count += 1
             return
         match self.editor.feed(key):
             case Event.LINE:

@@ -12,7 +12,9 @@ from merlion.kernel.console import console
 from merlion.kernel.log import log
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.ram import ram
+from merlion.kernel.model import backend, model
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
+from merlion.kernel.serving import serving
 
 KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
@@ -66,6 +68,15 @@ def info(arguments: Bytes) -> None:
     out.text(b", used ")
     show_mebibytes(ram.used_bytes())
     console.line(b"")
+    label(b"model")
+    console.line(backend.model if model.loaded else b"none: ai-load")
+    label(b"API")
+    if serving.port == 0:
+        console.line(b"not served: ai-serve")
+    else:
+        out.text(b"port ")
+        out.unsigned(serving.port)
+        console.line(b"")
     uptime(arguments)
 
 

@@ -5,22 +5,18 @@ has its own GDT, because a TSS descriptor is marked busy when loaded. The faults
 reported although the stack may be broken run on stacks of their own (IST).
 """
 
-from bare import Array, Slice, Struct, array, static, u8, u16, u32, u64, usize
+from bare import Array, Struct, array, static, u8, u16, u32, u64, usize
 from bare.cpu import lgdt, lidt, ltr
 from bare.unsafe import address_of, symbol_address
+from merlion.kernel.arch.x86_64.gates import TSS_BYTES, fill_idt, tss_descriptor_low
 from merlion.kernel.arch.x86_64.stubs import VECTOR_COUNT
 from merlion.kernel.limits import CPU_MAX
 
-CODE_SELECTOR = 0x18
 TSS_SELECTOR = 0x20
 GDT_ENTRIES = 6
-TSS_BYTES = 104
 TSS_IST_OFFSET = 36  # IST1; the others follow, 8 bytes each.
 IST_STACK_BYTES = 8192
 IST_COUNT = 3
-# NMI and machine check, double fault, page fault.
-IST_OF_VECTOR = tuple({2: 1, 8: 2, 14: 3, 18: 1}.get(vector, 0) for vector in range(VECTOR_COUNT))
-INTERRUPT_GATE = 0x8E  # Present, ring 0, interrupts off on entry.
 FLAT_CODE_32 = 0x00CF_9B00_0000_FFFF
 FLAT_DATA = 0x00CF_9300_0000_FFFF
 FLAT_CODE_64 = 0x00AF_9B00_0000_FFFF
@@ -49,28 +45,6 @@ class TablePointer(Struct):
 tables = static(CpuTables, CPU_MAX)
 ist_stacks = static(u8, CPU_MAX * IST_COUNT * IST_STACK_BYTES)
 idt = static(u64, VECTOR_COUNT * 2)
-
-
-def gate_low(handler: u64, ist: u64) -> u64:
-    """Return the first eight bytes of an interrupt gate."""
-    low = handler & 0xFFFF
-    middle = handler >> 16 & 0xFFFF
-    return low | CODE_SELECTOR << 16 | ist << 32 | u64(INTERRUPT_GATE) << 40 | middle << 48
-
-
-def fill_idt(gates: Slice[u64], stubs: u64) -> None:
-    """Write one gate a vector; stub `n` lies 16 bytes times n behind `stubs`."""
-    for vector in range(VECTOR_COUNT):
-        handler = stubs + 16 * vector
-        gates[2 * vector] = gate_low(handler, IST_OF_VECTOR[vector])
-        gates[2 * vector + 1] = handler >> 32
-
-
-def tss_descriptor_low(base: u64) -> u64:
-    """Return the first eight bytes of an available 64-bit TSS descriptor."""
-    low = TSS_BYTES - 1 | (base & 0xFF_FFFF) << 16 | u64(0x89) << 40
-    high: u64 = (base >> 24 & 0xFF) << 56
-    return low | high
 
 
 def fill_tables(cpu: CpuTables, stacks: u64) -> None:

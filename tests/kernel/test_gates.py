@@ -5,7 +5,7 @@ from typing import Any
 from bare import static, u64
 from bare.testing import implementations
 
-impl = implementations("merlion.kernel.arch.x86_64.descriptors")
+impl = implementations("merlion.kernel.arch.x86_64.gates")
 
 
 def test_gates(impl: Any) -> None:
