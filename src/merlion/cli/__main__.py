@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from merlion.cli import build, check, hosted, model
+from merlion.cli import build, check, hosted, model, run
 from merlion.cli.errors import UserError
 from merlion.cli.terminal import notes
 from merlion.hosted.errors import HostedError
@@ -16,6 +16,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.command()(run.run)
 app.command()(hosted.serve)
 app.command()(hosted.generate)
 app.command()(hosted.perplexity)

@@ -1,0 +1,174 @@
+"""`merlion run`: boots the machine in QEMU, with a console to type at or commands to execute."""
+
+import os
+import selectors
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from merlion.cli.accelerator import choose
+from merlion.cli.build import build_image
+from merlion.cli.errors import UserError
+from merlion.cli.guest import Guest, print_raw
+from merlion.cli.paths import IMAGE, find_model
+from merlion.cli.qemu import GUEST_PORT, MACHINES, MEBIBYTE, Machine, memory_for, parse_size
+from merlion.cli.terminal import note
+
+LEAVE_KEY = 0x1D  # Ctrl-], as telnet's.
+CORES_MAX = 64
+BOOT_SECONDS = 120.0
+COMMAND_SECONDS = 3600.0
+POWER_OFF_SECONDS = 30.0
+KEYS_READ = 256
+
+
+def run(
+    model: Annotated[
+        str | None, typer.Argument(help="The disk: a GGUF file, or a name `model get` knows.")
+    ] = None,
+    serve: Annotated[
+        int | None,
+        typer.Option("--serve", min=1, max=65535, help="Serve the API on this port of the host."),
+    ] = None,
+    execute: Annotated[
+        list[str] | None, typer.Option("--exec", help="Type this at the prompt (repeatable).")
+    ] = None,
+    leave: Annotated[
+        bool, typer.Option("--exit", help="Power off after the --exec commands.")
+    ] = False,
+    cores: Annotated[
+        int, typer.Option("--cores", min=0, max=CORES_MAX, help="0: as many as here.")
+    ] = 0,
+    memory: Annotated[str, typer.Option("--memory", help="2G, 512M; auto: by the model.")] = "auto",
+    accel: Annotated[str, typer.Option("--accel", help="auto, kvm, pvm or tcg.")] = "auto",
+    log: Annotated[Path | None, typer.Option("--log", help="Copy the console there.")] = None,
+    machine: Annotated[str, typer.Option("--machine", help="microvm or q35.")] = "microvm",
+    append: Annotated[
+        list[str] | None, typer.Option("--append", help="A word of the kernel command line.")
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option("--timeout", help="Seconds that one --exec command may take.")
+    ] = COMMAND_SECONDS,
+) -> None:
+    """Boot the machine in QEMU. Ctrl-] leaves its console and powers it off."""
+    if machine not in MACHINES:
+        raise UserError(f"--machine {machine}: no such machine", " or ".join(MACHINES))
+    disk = find_model(model) if model is not None else None
+    if serve is not None and disk is None:
+        raise UserError("--serve needs a model", "merlion run smollm2-135m --serve 8080")
+    build_image()
+    choice = choose(accel)
+    words = list(append or [])
+    if serve is not None:
+        words.append(f"serve={GUEST_PORT}")
+    if leave:
+        words.append("panic=exit")
+    wanted = Machine(
+        kernel=IMAGE,
+        accelerator=choice.accelerator,
+        machine=machine,
+        cores=cores or min(os.cpu_count() or 1, CORES_MAX),
+        memory=memory_for(disk) if memory == "auto" else parse_size(memory),
+        disk=disk,
+        host_port=serve,
+        words=words,
+    )
+    note(f"accelerator: {choice.accelerator.upper()} ({choice.reason})")
+    what = f", disk {disk.name}" if disk is not None else ""
+    note(f"{machine}, {wanted.cores} cores, {wanted.memory // MEBIBYTE} MiB{what}")
+    if serve is not None:
+        note(f"API: http://127.0.0.1:{serve}/v1")
+    raise typer.Exit(boot(wanted, execute or [], leave, log, timeout))
+
+
+def boot(
+    machine: Machine, commands: list[str], leave: bool, log: Path | None, timeout: float
+) -> int:
+    """Boot it and do what was asked; gives the exit status."""
+    with ExitStack() as stack:
+        show: Callable[[bytes], object] = print_raw
+        if log is not None:
+            try:
+                file = stack.enter_context(log.open("wb", buffering=0))
+            except OSError as error:
+                raise UserError(f"--log {log}: {error.strerror}") from error
+
+            def show_and_log(data: bytes) -> None:
+                print_raw(data)
+                file.write(data)
+
+            show = show_and_log
+        stack.enter_context(terminated_as_interrupt())
+        guest = stack.enter_context(Guest(machine.command(), show))
+        if commands or leave:
+            guest.wait_for_prompt(BOOT_SECONDS + timeout)
+            for command in commands:
+                guest.execute(command, timeout)
+        if leave:
+            guest.type(b"shutdown\r")
+            status = guest.wait(POWER_OFF_SECONDS)
+            print()
+            return status
+        return converse(guest)
+
+
+@contextmanager
+def terminated_as_interrupt() -> "Iterator[None]":
+    """SIGTERM unwinds as Ctrl-C does, so that QEMU never stays behind."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def raw_terminal(descriptor: int) -> "Iterator[None]":
+    """Keys one by one, Ctrl-C included; nothing when it is no terminal."""
+    if not os.isatty(descriptor):
+        yield
+        return
+    before = termios.tcgetattr(descriptor)
+    tty.setraw(descriptor)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def converse(guest: Guest) -> int:
+    """Join the terminal and the console until one of them ends; gives the exit status."""
+    keys = sys.stdin.fileno()
+    if os.isatty(keys):
+        note("Ctrl-] leaves and powers off")
+    with raw_terminal(keys), selectors.DefaultSelector() as selector:
+        selector.register(guest.output, selectors.EVENT_READ)
+        # A file or /dev/null cannot be waited for: then there are no keys.
+        with suppress(PermissionError):
+            selector.register(keys, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fd == guest.output:
+                    if guest.read(0) is None:
+                        return guest.wait(POWER_OFF_SECONDS)
+                    continue
+                data = os.read(keys, KEYS_READ)
+                if not data:
+                    selector.unregister(keys)
+                    continue
+                before, separator, _ = data.partition(bytes([LEAVE_KEY]))
+                guest.type(before.replace(b"\n", b"\r"))
+                if separator:
+                    return 0
