@@ -3,7 +3,8 @@
     python bench/kernels.py [--level 0|1|2]
 
 One thread. The limits are measured in the same run: reading the same amount of memory, and
-independent int8 multiply-adds. Every figure is the best of several runs.
+independent int8 multiply-adds. Times are of the thread, so that a neighbour on the core does not
+count (on the memory bus it does); every figure is the best of several runs.
 """
 
 import argparse
@@ -35,9 +36,9 @@ def best(action: Callable[[], object], repeats: int = 5) -> float:
     """Shortest time of `action` in seconds."""
     times = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = time.thread_time()
         action()
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 

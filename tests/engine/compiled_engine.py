@@ -45,7 +45,7 @@ class CompiledEngine:
         self.file.copy_from(data)
         self.arena = Arena(static(u8, len(data) * 2 + (400 << 20)))
         self.engine = self.arena.alloc(Engine)
-        config = EngineConfig(context=context, sequences=sequences, batch_rows=128, threads=threads)
+        config = EngineConfig(context=context, sequences=sequences, batch_rows=64, threads=threads)
         error = self.call[Engine.load](self.engine, self.file, self.arena, config)
         assert error is None, error
         self.scheduler = self.arena.alloc(Scheduler)
