@@ -24,9 +24,11 @@ from merlion.kernel.limits import (
     REQUESTS_MAX,
     SEQUENCES_MAX,
 )
+from merlion.kernel.log import log
 from merlion.kernel.memory.page_tables import HUGE_BYTES
 from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.memory.ram import ANYWHERE, ram
+from merlion.kernel.network import network
 from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
 from merlion.kernel.worker import close_team, engine, open_team
 from merlion.serve.engine_backend import EngineBackend
@@ -158,10 +160,12 @@ model = Model.zeroed()
 
 
 def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:
-    """Poll a large read until it is done, showing how far it is."""
+    """Poll a large read until it is done, showing how far it is; DHCP goes on meanwhile."""
+    log.over_prompt = True
     next_ns = now_ns() + PROGRESS_NS
     while disk.poll_read():
         now = now_ns()
+        network.poll(now)
         if now >= next_ns:
             next_ns = now + PROGRESS_NS
             console.write(b"\rreading ")

@@ -34,6 +34,7 @@ class Shell(Struct):
         self.busy = False
         log.over_prompt = True
         log.held = False
+        log.covered = False
         self.editor.start()
         console.write(PROMPT)
         console.flush()

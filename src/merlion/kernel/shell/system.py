@@ -60,7 +60,7 @@ def info(arguments: Bytes) -> None:
     out.text(features.name())
     out.text(b", ")
     out.unsigned(smp.cores.count)
-    out.text(b" cores, ")
+    out.text(b" core, " if smp.cores.count == 1 else b" cores, ")
     out.text(level_text(features.level))
     console.line(b"")
     label(b"memory")
