@@ -149,6 +149,7 @@ def test_the_context_bounds_the_answer(engine: CompiledEngine) -> None:
     scheduler.release(slot)
     assert submit(engine, [1] * 128, params) == SubmitError.TOO_LONG
     assert submit(engine, [], params) == SubmitError.EMPTY
+    assert submit(engine, [1, 512], params) == SubmitError.UNKNOWN_TOKEN
 
 
 def test_the_same_seed_gives_the_same_tokens(engine: CompiledEngine) -> None:

@@ -33,6 +33,7 @@ class SubmitError(IntEnum):
     QUEUE_FULL = 0
     TOO_LONG = 1  # The prompt leaves no room for an answer in the context.
     EMPTY = 2
+    UNKNOWN_TOKEN = 3  # An id outside the vocabulary.
 
 
 class SlotState(IntEnum):
@@ -116,6 +117,9 @@ class Scheduler(Struct):
         request = self.requests[slot]
         if len(prompt) >= len(request.tokens):
             return SubmitError.TOO_LONG
+        for token in prompt:
+            if token >= len(self.scratch.ids):
+                return SubmitError.UNKNOWN_TOKEN
         request.tokens[: len(prompt)].copy_from(prompt)
         request.prompt_count = u32(len(prompt))
         request.token_count = u32(len(prompt))
