@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import bare.simd
@@ -16,8 +17,10 @@ from merlion.engine.scheduler import (
     SlotState,
     SubmitError,
 )
+from merlion.engine.team import Team
 from tests.engine.compiled_engine import CompiledEngine
 from tests.engine.levels import host_level
+from tests.engine.matrices import array_of
 from tests.engine.reference import Reference
 
 STORIES = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "stories260K.gguf"
@@ -163,3 +166,20 @@ def test_the_same_seed_gives_the_same_tokens(engine: CompiledEngine) -> None:
         engine.scheduler.release(slot)
     assert answers[0] == answers[1]
     assert answers[0] != answers[2]
+
+
+@pytest.mark.skipif(host_level() < 2, reason="compares AVX2 with AVX-512")
+def test_logits_do_not_depend_on_the_width_of_the_vectors() -> None:
+    before = bare.simd.level()
+    found = []
+    for level in (1, 2):
+        bare.simd.set_level(level)
+        one = CompiledEngine(STORIES, context=64, sequences=1, requests=1)
+        batch = one.engine.team.llama.batch
+        batch.clear()
+        for position, token in enumerate(ONCE):
+            batch.add(token, 0, position, position + 1 == len(ONCE))
+        one.call[Team.run](one.engine.team)
+        found.append(array_of(one.engine.team.llama.logits(0)))
+    bare.simd.set_level(before)
+    np.testing.assert_array_equal(found[0], found[1])
