@@ -13,7 +13,7 @@ def sqrt(value: float) -> float:
 
 def floor(value: float) -> float:
     """Largest whole number not above `value`, as a float."""
-    return float(math.floor(value)) if math.isfinite(value) else value
+    return math.copysign(math.floor(value), value) if math.isfinite(value) else value
 
 
 def fabs(value: float) -> float:

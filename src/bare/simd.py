@@ -241,6 +241,9 @@ class Vec[T]:
     def __eq__(self, other: "Vec[T]") -> Mask:  # type: ignore[override]
         return Mask(tuple(a == b for a, b in self._pairs(other)))
 
+    def __ne__(self, other: "Vec[T]") -> Mask:  # type: ignore[override]
+        return Mask(tuple(a != b for a, b in self._pairs(other)))
+
     def __lt__(self, other: "Vec[T]") -> Mask:
         return Mask(tuple(a < b for a, b in self._pairs(other)))
 
@@ -293,7 +296,7 @@ class Vec[T]:
 
     def floor(self) -> "Vec[T]":
         """Largest whole number not above each lane."""
-        return self._make(math.floor(a) if math.isfinite(a) else a for a in self._lanes)
+        return self._make(math.copysign(math.floor(a), a) if math.isfinite(a) else a for a in self._lanes)
 
     def to[U](self, kind: type[U]) -> "Vec[U]":
         """Convert i32 lanes to f32 (rounding) or f32 lanes to i32 (truncating)."""

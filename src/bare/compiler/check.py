@@ -62,6 +62,8 @@ class Checker(CallChecker):
                 method(statement)
             except Refused:
                 self.forget(statement)
+                if isinstance(statement, ast.Return):
+                    self.terminated = True
 
     def forget(self, statement: ast.stmt) -> None:
         """After an error, give names the statement would have bound an unknown type."""
@@ -658,6 +660,9 @@ class Checker(CallChecker):
         elif isinstance(pattern, ast.MatchSingleton):
             test = ast.Compare(subject, [ast.Is()], [ast.Constant(pattern.value)])
         elif isinstance(pattern, ast.MatchClass) and not pattern.patterns + pattern.kwd_patterns:
+            cls = self.expression(pattern.cls)
+            if not (isinstance(cls, Comptime) and isinstance(cls.value, type)):
+                self.refuse(pattern, "subset", "only a class matches with ()", "write `case int():`")
             test = ast.Call(ast.Name("isinstance", ast.Load()), [subject, pattern.cls], [])
         elif isinstance(pattern, ast.MatchOr):
             parts = [self.pattern_test(p, node) for p in pattern.patterns]

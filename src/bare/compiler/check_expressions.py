@@ -508,7 +508,7 @@ class ExpressionChecker(IntegerChecker):
         inner = self.materialize(value, node)
         if ty.is_float(inner.type) and isinstance(node.op, ast.USub):
             return Node("fneg", inner.type, (inner,), span=self.span(node))
-        if isinstance(inner.type, ty.VecType):
+        if isinstance(inner.type, (ty.VecType, ty.MaskType)):
             return self.vector_negate(node, inner)
         if isinstance(node.op, ast.Invert):
             return self.invert(node, self.as_integer(inner, node))

@@ -103,11 +103,13 @@ class IntegerChecker(ValueChecker):
         """The interval after the check of `mode`."""
         if mode == "ring":
             return (0, ty.U64_MAX)
+        least, most = ty.I64_MIN, ty.I64_MAX
         if mode == "unsigned" or (mode == "plain" and low >= 0):
-            return max(low, 0), min(high, ty.U64_MAX)
-        if mode == "wide" and ty.interval(kind)[1] > ty.I64_MAX:
-            return 0, ty.U64_MAX
-        return max(low, ty.I64_MIN), min(high, ty.I64_MAX)
+            least, most = 0, ty.U64_MAX
+        elif mode == "wide" and ty.interval(kind)[1] > ty.I64_MAX:
+            least, most = 0, ty.U64_MAX
+        # An operation that never fits always traps: then any interval is right.
+        return min(max(low, least), most), max(min(high, most), least)
 
     def shift(self, node: ast.AST, op: str, left: Value, right: Value) -> Node:
         """`<<` and `>>`; the count takes no part in the type and must be below 64."""

@@ -468,7 +468,7 @@ class ValueChecker:
 
     def part(self, whole: Node, index: int, kind: Any) -> Node:
         """One element of a tuple or record."""
-        if whole.op == "make" and all(stable(a) for a in whole.args):
+        if whole.op == "make" and all(a.op in ("const", "local", "static") for a in whole.args):
             return whole.args[index]
         low, high = self.type_bounds(kind)
         return Node("part", kind, (whole,), index, low=low, high=high)

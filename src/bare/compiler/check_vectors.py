@@ -52,12 +52,24 @@ class VectorChecker(ExpressionChecker):
         a = self.materialize(left, node)
         if isinstance(a.type, ty.MaskType):
             b = self.materialize(right, node)
+            if b.type != a.type:
+                self.no_common_type(node, a.type, b.type)
+            if not isinstance(op, (ast.BitAnd, ast.BitOr)):
+                self.refuse(node, "subset", "masks have & | and ~")
             return self.vector(VECTOR_OPERATORS[type(op)], a.type, (a, b), "mask", node)
         if not isinstance(a.type, ty.VecType):
             self.refuse(node, "type", "a vector and a scalar do not mix", "write Vec[T].splat(x)")
         element = a.type.element
         if isinstance(op, (ast.LShift, ast.RShift)):
+            if ty.is_float(element):
+                self.refuse(node, "subset", "this operator is not defined for these vectors")
             count = self.as_integer(right, node)
+            if not (count.low >= 0 and count.high < element.bits):
+                if isinstance(right, Comptime):
+                    self.refuse(node, "range", f"lanes of {element.bits} bits do not shift so far")
+                if not self.unchecked:
+                    limits = (0, element.bits - 1, "shift count out of range")
+                    count = Node("range_check", count.type, (count,), limits, self.span(node))
             signed = ty.is_int(element) and element.signed
             return self.vector(VECTOR_OPERATORS[type(op)], a.type, (a, count), signed, node)
         b = self.materialize(right, node)
@@ -72,15 +84,17 @@ class VectorChecker(ExpressionChecker):
         return self.vector(name, a.type, (a, b), "float" if floats else "int", node)
 
     def vector_negate(self, node: ast.UnaryOp, value: Node) -> Node:
-        """`-v`."""
-        if not isinstance(node.op, ast.USub):
+        """`-v`, `~mask`."""
+        if isinstance(value.type, ty.MaskType) and isinstance(node.op, ast.Invert):
+            return self.vector("invert", value.type, (value,), None, node)
+        if not isinstance(node.op, ast.USub) or isinstance(value.type, ty.MaskType):
             self.refuse(node, "subset", "this operator is not defined for vectors")
         return self.vector("neg", value.type, (value,), None, node)
 
     def vector_compare(self, node: ast.AST, predicate: str, left: Value, right: Value) -> Node:
         """A mask of the lanes where the comparison holds."""
         a, b = self.materialize(left, node), self.materialize(right, node)
-        if a.type != b.type:
+        if a.type != b.type or not isinstance(a.type, ty.VecType):
             self.no_common_type(node, a.type, b.type)
         kind = ty.MaskType(self.lanes(a.type.element))
         return self.vector("compare", kind, (a, b), predicate, node)
@@ -107,6 +121,8 @@ class VectorChecker(ExpressionChecker):
             source = self.hold(self.as_slice(arguments[0], node))
             index = arguments[1] if len(arguments) > 1 else Comptime(0)
             stored = self.stored_element(source)
+            if name == "broadcast4" and {self.element_bytes(stored), element.size} != {1}:
+                self.refuse(node, "type", "broadcast4 repeats bytes: take a Slice of u8 or i8")
             count = self.lanes(element) if name == "load" else 4
             address = self.vector_place(source, index, count, node)
             if name == "load":
@@ -152,6 +168,8 @@ class VectorChecker(ExpressionChecker):
         if name in ("min", "max"):
             other = self.coerce(arguments[0], base.type, node)
             return self.vector(name, base.type, (base, other), None, node)
+        if name in ("sqrt", "floor", "round_to_i32") and not ty.is_float(element):
+            self.refuse(node, "type", f"{name} is for f32 lanes")
         if name in UNARY:
             return self.vector(name, base.type, (base,), None, node)
         if name in REDUCTIONS:
@@ -183,7 +201,12 @@ class VectorChecker(ExpressionChecker):
         """fma, dot4, select."""
         values = [self.materialize(a, node) for a in self.expressions(node.args)]
         if name == "select":
+            mask, a, b = (v.type for v in values)
+            if not isinstance(a, ty.VecType) or a != b or mask != ty.MaskType(self.lanes(a.element)):
+                self.refuse(node, "type", "select takes a mask and two vectors of its lanes")
             return self.vector("select", values[1].type, tuple(values), None, node)
+        if name == "fma" and any(v.type != self.vec_of(f32) for v in values):
+            self.refuse(node, "type", "fma takes three Vec[f32]")
         if name in ("dot4", "dot4_small"):
             wanted = [self.vec_of(i32), self.vec_of(u8), self.vec_of(i8)]
             values = [self.coerce(v, w, node) for v, w in zip(values, wanted, strict=True)]

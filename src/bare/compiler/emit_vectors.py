@@ -182,6 +182,13 @@ class VectorEmitter(ValueEmitter):
             return self.let(f"fneg {kind} {operand}")
         return self.let(f"sub {kind} zeroinitializer, {operand}")
 
+    def v_invert(self, node: Node) -> str:
+        """The other lanes of a mask."""
+        operand = self.value_of(node.args[0])
+        kind = self.kind(node.type)
+        ones = "<" + ", ".join(["i1 true"] * node.type.lanes) + ">"
+        return self.let(f"xor {kind} {operand}, {ones}")
+
     def v_compare(self, node: Node) -> str:
         """Lane-wise comparison."""
         a, b = self.pair(*node.args)
@@ -238,6 +245,8 @@ class VectorEmitter(ValueEmitter):
         """Magnitude; the least integer wraps to itself."""
         if ty.is_float(node.type.element):
             return self.intrinsic("fabs", node)
+        if not node.type.element.signed:
+            return self.value_of(node.args[0])
         operand = self.value_of(node.args[0])
         kind = self.kind(node.type)
         full = f"llvm.abs.{self.suffix(node.type)}"
@@ -329,17 +338,24 @@ class VectorEmitter(ValueEmitter):
             return operand
         if ty.is_float(target.element):
             return self.let(f"sitofp {self.kind(source)} {operand} to {self.kind(target)}")
-        return self.let(f"fptosi {self.kind(source)} {operand} to {self.kind(target)}")
+        return self.to_i32(operand, "cvttps2dq", "cvtt.ps2dq")
 
     def v_round_to_i32(self, node: Node) -> str:
         """Nearest integer, ties to even."""
-        source = node.args[0].type
-        operand = self.value_of(node.args[0])
-        kind = self.kind(source)
-        full = f"llvm.rint.{self.suffix(source)}"
-        self.unit.declare(full, kind, kind)
-        rounded = self.let(f"call {kind} @{full}({kind} {operand})")
-        return self.let(f"fptosi {kind} {rounded} to {self.kind(node.type)}")
+        return self.to_i32(self.value_of(node.args[0]), "cvtps2dq", "cvt.ps2dq")
+
+    def to_i32(self, operand: str, name: str, name_256: str) -> str:
+        """The instruction itself: it defines what becomes of NaN and of what does not fit."""
+        lanes = ty.VECTOR_BYTES[self.level] // 4
+        floats, words = f"<{lanes} x float>", f"<{lanes} x i32>"
+        if lanes < 16:
+            full = f"llvm.x86.sse2.{name}" if lanes == 4 else f"llvm.x86.avx.{name_256}.256"
+            self.unit.declare(full, words, floats)
+            return self.let(f"call {words} @{full}({floats} {operand})")
+        full = f"llvm.x86.avx512.mask.{name}.512"
+        self.unit.declare(full, words, f"{floats}, {words}, i16, i32")
+        tail = f"{words} zeroinitializer, i16 -1, i32 4"  # Every lane; rounding as MXCSR says.
+        return self.let(f"call {words} @{full}({floats} {operand}, {tail})")
 
     def v_bits(self, node: Node) -> str:
         """The same bits as other lanes."""
