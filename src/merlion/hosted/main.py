@@ -20,7 +20,6 @@ from merlion.hosted.code import Code
 from merlion.hosted.errors import HostedError
 from merlion.hosted.model import Model, Settings
 from merlion.hosted.sockets import Sockets
-from merlion.hosted.threads import pin, usable_cpus
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server, ServerConfig
 
@@ -104,8 +103,6 @@ class Application:
     def _serve(self, model: Model) -> None:
         """The loop. The pass's tokens leave in the exchange after it, which does not wait."""
         step, has_work = self.code(Scheduler.step), self.code(Scheduler.has_work)
-        if self._settings.pinned and model.threads == len(usable_cpus()):
-            pin(usable_cpus()[0])
         while not self._stopping:
             self._exchange(0.0)
             if has_work(model.scheduler):

@@ -13,6 +13,8 @@ from merlion.engine.team import Team
 
 # Idle polls before a helper looks whether it may sleep: about 1 ms.
 SPIN_LIMIT = 20_000
+# Other processes running, on average: with more, threads that cannot move wait for them.
+LOAD_PINNED_MAX = 0.5
 EXIT_TRAP = 70  # EX_SOFTWARE
 
 
@@ -54,8 +56,10 @@ class Helpers:
         self._computing = False
         self._stopping = False
         self._cpus = usable_cpus()
-        # As many threads as CPUs: each has its own. Fewer: Linux knows better which are free.
-        self._pinned = pinned and count == len(self._cpus)
+        # As many threads as CPUs, and nobody else wants one: each has its own. Otherwise Linux knows
+        # better which are free.
+        self._pinned = pinned and count == len(self._cpus) and os.getloadavg()[0] < LOAD_PINNED_MAX
+        self._leader_pinned = False
         self._threads = [
             threading.Thread(target=self._run, args=(index,), name=f"team-{index}", daemon=True)
             for index in range(1, count)
@@ -64,7 +68,10 @@ class Helpers:
             thread.start()
 
     def begin(self) -> None:
-        """Wake the helpers: passes may start."""
+        """Wake the helpers: passes may start. The caller is the leader, on the first CPU."""
+        if self._pinned and not self._leader_pinned:
+            self._leader_pinned = True
+            pin(self._cpus[0])
         if not self._computing and self._threads:
             with self._wake:
                 self._computing = True

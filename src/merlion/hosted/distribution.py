@@ -1,0 +1,81 @@
+"""Percentiles and histograms of latencies. Plain arithmetic: no clock, no output."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+BINS = 14
+# The histogram's bins are equal up to this share of the values; the rest shares the last one, so
+# that one straggler does not squeeze everything else into a single bar.
+SHOWN = 0.99
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Latencies in milliseconds."""
+
+    count: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+    p99_9: float
+    max: float
+
+    @property
+    def tail(self) -> float:
+        """p99 over p50: how even the stream is. 1 is perfect."""
+        return self.p99 / self.p50 if self.p50 > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Values in [low, high); of the last bin, high is the largest value and included."""
+
+    low: float
+    high: float
+    count: int
+
+
+def percentile(ordered: Sequence[float], share: float) -> float:
+    """The nearest rank: the smallest value that at least `share` of all do not exceed."""
+    assert ordered, "no values"
+    rank = math.ceil(share * len(ordered))
+    return ordered[min(max(rank, 1), len(ordered)) - 1]
+
+
+def describe(values: Sequence[float]) -> Distribution:
+    """Summary of at least one value."""
+    ordered = sorted(values)
+    return Distribution(
+        count=len(ordered),
+        mean=math.fsum(ordered) / len(ordered),
+        p50=percentile(ordered, 0.5),
+        p90=percentile(ordered, 0.9),
+        p99=percentile(ordered, 0.99),
+        p99_9=percentile(ordered, 0.999),
+        max=ordered[-1],
+    )
+
+
+def histogram(values: Sequence[float], bins: int = BINS) -> list[Bin]:
+    """Equal bins from the smallest value to the 99th percentile, and one for what is above."""
+    assert bins >= 2
+    ordered = sorted(values)
+    low, high = ordered[0], percentile(ordered, SHOWN)
+    if high <= low:
+        return [Bin(low, ordered[-1], len(ordered))]
+    step = (high - low) / (bins - 1)
+    counts = [0] * bins
+    for value in ordered:
+        counts[min(int((value - low) / step), bins - 1)] += 1
+    edges = [low + step * i for i in range(bins)] + [max(ordered[-1], high)]
+    return [Bin(edges[i], edges[i + 1], counts[i]) for i in range(bins)]
+
+
+def median(values: Sequence[float]) -> float:
+    """The middle value, or the mean of the middle two."""
+    assert values, "no values"
+    ordered = sorted(values)
+    half = len(ordered) // 2
+    return ordered[half] if len(ordered) % 2 else (ordered[half - 1] + ordered[half]) / 2

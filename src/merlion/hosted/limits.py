@@ -1,0 +1,77 @@
+"""What the machine can do at best, measured: reading memory and multiplying int8, by threads.
+
+A figure of the engine means something only beside these, from the same run: on shared hardware
+bandwidth moves by half within seconds, with the placement of the CPUs.
+"""
+
+import ctypes
+import threading
+import time
+from collections.abc import Callable
+
+from bare import Slice
+from bare.compiler.jit import load
+from bare.simd import VECTOR_BYTES, level
+from merlion.hosted.memory import anonymous
+from merlion.hosted.probes import multiply_int8, read_all
+from merlion.hosted.threads import pin, usable_cpus
+
+# Of each thread: beyond any cache it might share.
+READ_BYTES = 96 << 20
+MULTIPLY_ROUNDS = 1_000_000  # About 3 ms of AVX-512.
+CHAINS = 12  # Vectors that a round of `multiply_int8` multiplies.
+PASSES = 5
+
+
+class Limits:
+    """The probes, compiled, and the memory they read."""
+
+    def __init__(self, threads_max: int) -> None:
+        """Make room for `threads_max` threads."""
+        program = load([read_all, multiply_int8])
+        self._read, self._multiply = program.function(read_all), program.function(multiply_int8)
+        self._parts = []
+        for _ in range(threads_max):
+            memory = anonymous(READ_BYTES)
+            # Pages that were never written would all be the one page of zeros, in the cache.
+            ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(memory)), 1, READ_BYTES)
+            self._parts.append(Slice.over(memory))
+
+    def bandwidth(self, threads: int, passes: int = PASSES) -> float:
+        """Bytes a second that `threads` read together from memory; the best of `passes`."""
+        seconds = together(threads, passes, lambda index: self._read(self._parts[index]))
+        return threads * READ_BYTES / seconds
+
+    def int8_peak(self, threads: int, passes: int = PASSES) -> float:
+        """int8 multiply-adds a second of `threads`, with the instruction the kernels use."""
+        seconds = together(
+            threads, passes, lambda index: self._multiply(self._parts[index], MULTIPLY_ROUNDS)
+        )
+        lanes = VECTOR_BYTES << level()
+        return threads * MULTIPLY_ROUNDS * CHAINS * lanes / seconds
+
+
+def together(threads: int, passes: int, work: Callable[[int], object]) -> float:
+    """Shortest time in which `threads` threads have all done `work(index)`, in seconds."""
+    cpus = usable_cpus()
+    pinned = threads == len(cpus)
+    gate = threading.Barrier(threads)
+    spans: list[list[tuple[int, int]]] = [[] for _ in range(threads)]
+
+    def run(index: int) -> None:
+        if pinned:
+            pin(cpus[index])
+        for _ in range(passes):
+            gate.wait()
+            start = time.monotonic_ns()
+            work(index)
+            spans[index].append((start, time.monotonic_ns()))
+
+    workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    rounds = zip(*spans, strict=True)
+    times = [max(end for _, end in one) - min(start for start, _ in one) for one in rounds]
+    return min(times) / 1e9

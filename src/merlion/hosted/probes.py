@@ -1,0 +1,35 @@
+"""What the machine can do at best: reading memory, multiplying int8 (compiled with `bare`)."""
+
+from bare import Slice, i8, i32, stack, u8, unchecked, unroll, usize
+from bare.simd import Vec, dot4, multiversion
+
+
+@multiversion
+@unchecked("the length is asserted to be whole steps")
+def read_all(data: Slice[u8]) -> i32:
+    """Load every byte once; the result only keeps the loads alive."""
+    lanes = Vec[u8].lanes
+    assert len(data) % (4 * lanes) == 0
+    sums = stack(Vec[u8], 4)
+    for at in range(0, len(data), 4 * lanes):
+        for i in unroll(4):
+            sums[i] = sums[i] ^ Vec[u8].load(data, at + i * lanes)
+    total = sums[0] ^ sums[1] ^ sums[2] ^ sums[3]
+    return i32(total[0])
+
+
+@multiversion
+@unchecked("the data is asserted to hold every index")
+def multiply_int8(data: Slice[u8], rounds: usize) -> i32:
+    """`rounds` times 12 independent int8 multiply-adds of a vector."""
+    assert len(data) >= 1028
+    sums = stack(Vec[i32], 12)
+    left = Vec[u8].load(data, 0)
+    for i in range(rounds):
+        right = Vec[i8].broadcast4(data, i % 256 * 4)
+        for j in unroll(12):
+            sums[j] = dot4(sums[j], left, right)
+    total = sums[0]
+    for i in unroll(12):
+        total = total + sums[i]
+    return i32(total.sum() & 0xFF)
