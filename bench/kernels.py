@@ -8,25 +8,19 @@ count (on the memory bus it does); every figure is the best of several runs.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import bare.simd
 from bare import Arena, f32, static, u8
 from bare.compiler.jit import load
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-import probes
-
 from merlion.engine.kernels import activations, attention
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kv_cache import KvCache
 from merlion.engine.quant import Format
 from merlion.engine.repack import allocate
 from merlion.engine.tensor import Matrix
+from merlion.hosted import probes
 
 MEBIBYTE = 1 << 20
 FORMATS = (Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.F16)

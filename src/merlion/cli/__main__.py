@@ -5,7 +5,7 @@ from typing import Any
 
 import typer
 
-from merlion.cli import build, check, hosted, model, run
+from merlion.cli import bench, build, check, hosted, model, run
 from merlion.cli.errors import UserError
 from merlion.cli.terminal import notes
 from merlion.hosted.errors import HostedError
@@ -21,6 +21,7 @@ app.command()(hosted.serve)
 app.command()(hosted.generate)
 app.command()(hosted.perplexity)
 app.command()(hosted.tokenize)
+app.command()(bench.bench)
 app.add_typer(model.app, name="model")
 app.command()(build.build)
 app.command()(check.check)

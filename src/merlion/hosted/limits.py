@@ -73,5 +73,7 @@ def together(threads: int, passes: int, work: Callable[[int], object]) -> float:
     for worker in workers:
         worker.join()
     rounds = zip(*spans, strict=True)
-    times = [max(end for _, end in one) - min(start for start, _ in one) for one in rounds]
+    times: list[int] = [
+        max(end for _, end in one) - min(start for start, _ in one) for one in rounds
+    ]
     return min(times) / 1e9
