@@ -14,6 +14,7 @@ from typing import Any
 from bare.compiler import types as ty
 from bare.compiler.check_calls import CallChecker
 from bare.compiler.check_values import Comptime, Refused, Value
+from bare.compiler.flow import Flow
 from bare.compiler.instances import Instances, Pending, evaluate_annotation
 from bare.compiler.load import definition
 from bare.compiler.tree import Local, LoopLabels, Node
@@ -30,7 +31,7 @@ class Checker(CallChecker):
     def run(self) -> None:
         """Check the whole body."""
         tree = definition(self.source)
-        self.stores: dict[str, int] = {}
+        errors = len(self.instances.diagnostics.found)
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 self.stores[node.id] = self.stores.get(node.id, 0) + 1
@@ -46,6 +47,8 @@ class Checker(CallChecker):
             if self.function.result is not ty.NONE:
                 self.report(tree, "missing-return", "not every path returns a value", "add a return")
             self.out.append(Node("return", None, span=self.span(tree)))
+        if len(self.instances.diagnostics.found) == errors:
+            Flow(self.function, self.instances.diagnostics).run()
 
     # -- statements ------------------------------------------------------------------------------
 
@@ -222,7 +225,6 @@ class Checker(CallChecker):
         if isinstance(value, Node) and value.type is typing.NoReturn:
             self.emit(Node("evaluate", None, (value,), span=self.span(node)))
         elif result is not ty.NONE:
-            self.check_escape(value, node)
             args = (self.coerce(value, result, node),)
         elif isinstance(value, Node):
             if value.type is not ty.NONE:
@@ -233,20 +235,6 @@ class Checker(CallChecker):
         self.run_cleanups(0)
         self.emit(Node("return", None, args, span=self.span(node)))
         self.terminated = True
-
-    def check_escape(self, value: Value, node: ast.AST) -> None:
-        """Storage on this function's stack must not be returned."""
-        if isinstance(value, Node):
-            root = value
-            while root.op in ("sequence", "field_address", "make_slice", "subslice"):
-                root = root.args[0]
-            if root.op == "stack" or (root.op == "local" and root.data in self.stack_locals):
-                self.refuse(
-                    node,
-                    "stack-escape",
-                    "this lives on the stack of the function that returns it",
-                    "take the storage as a parameter, or allocate it from an Arena",
-                )
 
     def _assert(self, node: ast.Assert) -> None:
         reason = "assertion failed"

@@ -91,7 +91,15 @@ class ExpressionChecker(IntegerChecker):
             raise Refused
         if name in self.scope:
             found = self.scope[name]
-            return found if isinstance(found, Comptime) else self.read(found)
+            if isinstance(found, Comptime):
+                return found
+            value = self.read(found)
+            value.span = self.span(node)
+            return value
+        if name in self.stores:
+            self.refuse(
+                node, "unassigned", f"{name} is not assigned here", "assign it on every path to here"
+            )
         if name in self.globals or self.lookup(name) is not None:
             return Comptime(self.lookup(name))
         self.refuse(node, "name", f"{name} is not defined")
@@ -243,10 +251,6 @@ class ExpressionChecker(IntegerChecker):
             self.refuse(node, "subset", "a struct is not copied by `=`", "write target.assign(x)")
         if isinstance(stored, (ty.ArrayType, ty.AtomicType)):
             self.refuse(node, "subset", "this is storage and cannot be assigned", "use its methods")
-        if isinstance(value, Node) and self.is_stack(value):
-            self.refuse(
-                node, "stack-escape", "this lives on the stack and must not be stored in memory"
-            )
         inner = self.coerce(value, stored, node)
         self.emit(Node("store", None, (address, inner), (stored, align), self.span(node)))
 

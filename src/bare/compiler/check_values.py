@@ -52,9 +52,9 @@ class ValueChecker:
         self.file = pending.source.__code__.co_filename
         self.unchecked = bool(getattr(pending.source, "__bare_unchecked__", None))
         self.scope: dict[str, Local | Comptime] = {}
+        self.stores: dict[str, int] = {}  # How often each variable is assigned in the source.
         self.unknown: set[str] = set()
         self.narrowed: Narrowing = {}
-        self.stack_locals: set[Local] = set()
         self.out: list[Node] = []
         self.terminated = False
         self.label_count = 0
@@ -171,8 +171,6 @@ class ValueChecker:
             ):
                 local.type = u64 if node.high > ty.I64_MAX else ty.INT
         self.emit(Node("assign", None, (node,), local, node.span))
-        if node.op in ("stack", "sequence") or self.is_stack(node):
-            self.stack_locals.add(local)
         kept = self.read(local)
         kept.possible = node.possible
         kept.type = node.type if ty.is_int(node.type) else kept.type
@@ -213,12 +211,6 @@ class ValueChecker:
         return kept
 
     expression: Any  # Provided by ExpressionChecker.
-
-    def is_stack(self, node: Node) -> bool:
-        """The address of storage on this function's stack."""
-        while node.op in ("sequence", "make_slice", "subslice", "field_address"):
-            node = node.args[0]
-        return node.op == "stack" or (node.op == "local" and node.data in self.stack_locals)
 
     # -- narrowing -------------------------------------------------------------------------------
 
