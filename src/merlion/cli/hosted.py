@@ -33,10 +33,16 @@ TOKENS_MAX = 1 << 20
 
 def compile_code() -> "Code":
     """The compiled engine and server."""
-    with notes.status("compiling the engine"):
-        from merlion.hosted.code import Code
+    from bare.compiler.codegen import CodegenError
+    from bare.compiler.diagnostics import CompileError
+    from bare.compiler.elf import LinkError
+    from merlion.hosted.code import Code
 
-        return Code()
+    with notes.status("compiling the engine"):
+        try:
+            return Code()
+        except (CompileError, CodegenError, LinkError) as error:
+            raise UserError(f"the engine does not compile: {error}", "merlion check") from error
 
 
 @contextmanager

@@ -56,9 +56,10 @@ class Helpers:
         self._computing = False
         self._stopping = False
         self._cpus = usable_cpus()
-        # As many threads as CPUs, and nobody else wants one: each has its own. Otherwise Linux knows
-        # better which are free.
-        self._pinned = pinned and count == len(self._cpus) and os.getloadavg()[0] < LOAD_PINNED_MAX
+        # As many threads as CPUs, and nobody else wants one: each has its own. Otherwise Linux
+        # knows better which are free.
+        is_alone = count == len(self._cpus) and os.getloadavg()[0] < LOAD_PINNED_MAX
+        self._pinned = pinned and is_alone
         self._leader_pinned = False
         self._threads = [
             threading.Thread(target=self._run, args=(index,), name=f"team-{index}", daemon=True)
