@@ -27,15 +27,20 @@ class Arena(Struct):
         base = address_of(self.storage)
         return usize((base + self.used + align - 1) // align * align - base)
 
-    def take(self, size: usize, align: usize) -> u64:
-        """Claim `size` zeroed bytes; gives their address."""
+    def claim(self, size: usize, align: usize) -> usize:
+        """Claim `size` bytes as they are; gives their offset."""
         if self.sealed:
             panic(b"arena: allocation after seal")
         start = self.start_of_next(align)
         if start > len(self.storage) or size > len(self.storage) - start:
             panic(b"arena: out of memory")
-        self.storage[start : start + size].fill(0)
         self.used = start + size
+        return start
+
+    def take(self, size: usize, align: usize) -> u64:
+        """Claim `size` zeroed bytes; gives their address."""
+        start = self.claim(size, align)
+        self.storage[start : start + size].fill(0)
         return address_of(self.storage) + start
 
     def alloc[T](self, kind: type[T]) -> T:
@@ -47,6 +52,11 @@ class Arena(Struct):
     def slice[T](self, kind: type[T], count: usize) -> Slice[T]:
         """Allocate `count` zeroed elements."""
         return slice_at(kind, self.take(count * size_of(kind), SLICE_ALIGN), count)
+
+    def unset[T](self, kind: type[T], count: usize) -> Slice[T]:
+        """Allocate `count` elements with whatever the storage holds: the caller fills them all."""
+        start = self.claim(count * size_of(kind), SLICE_ALIGN)
+        return slice_at(kind, address_of(self.storage) + start, count)
 
     def fits[T](self, kind: type[T], count: usize) -> bool:
         """Tell whether `slice(kind, count)` would succeed."""

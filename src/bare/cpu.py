@@ -145,6 +145,11 @@ def pause() -> None:
     time.sleep(0)
 
 
+def yield_core() -> None:
+    """Let another thread of the system run here; on the bare machine, a spin-wait hint."""
+    time.sleep(0)
+
+
 def enable_interrupts() -> None:
     """Set the interrupt flag."""
     _tell("enable_interrupts")
