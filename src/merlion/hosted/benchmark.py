@@ -17,7 +17,6 @@ from merlion.hosted.distribution import Bin, describe, histogram, median
 from merlion.hosted.errors import HostedError
 from merlion.hosted.limits import Limits
 from merlion.hosted.model import Model
-from merlion.hosted.threads import pin, usable_cpus
 
 SEED = 1
 SCHEMA = 1
@@ -127,8 +126,6 @@ class Stopwatch:
         self._text = model.code(Scheduler.text)
         self._consume = model.code(Scheduler.consume)
         self.vocabulary = int(model.engine.team.llama.model.vocabulary)
-        if model.threads == len(usable_cpus()):
-            pin(usable_cpus()[0])
 
     def _start(self, prompt_tokens: int, tokens: int, seed: int) -> int:
         ids = Slice.of(u32, random_prompt(prompt_tokens, self.vocabulary, seed))
@@ -187,7 +184,7 @@ class Stopwatch:
 
 def run(model: Model, plan: Plan) -> Report:
     """Measure everything of the plan. Takes seconds for a small model."""
-    watch, limits = Stopwatch(model), Limits(model.threads)
+    limits, watch = Limits(model.threads), Stopwatch(model)
     watch.prefill(plan.prompt_tokens)
     watch.decode(WARM_TOKENS)
     bandwidth, peak, prefill, streams = [], [], [], []

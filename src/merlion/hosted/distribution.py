@@ -30,7 +30,7 @@ class Distribution:
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """Values in [low, high); of the last bin, high is the largest value and included."""
+    """Values from low up to high: a bound belongs to the bin above it, if there is one."""
 
     low: float
     high: float
@@ -62,15 +62,19 @@ def histogram(values: Sequence[float], bins: int = BINS) -> list[Bin]:
     """Equal bins from the smallest value to the 99th percentile, and one for what is above."""
     assert bins >= 2
     ordered = sorted(values)
-    low, high = ordered[0], percentile(ordered, SHOWN)
+    low, high, top = ordered[0], percentile(ordered, SHOWN), ordered[-1]
     if high <= low:
-        return [Bin(low, ordered[-1], len(ordered))]
-    step = (high - low) / (bins - 1)
-    counts = [0] * bins
+        return [Bin(low, top, len(ordered))]
+    equal = bins - 1 if top > high else bins
+    step = (high - low) / equal
+    counts = [0] * equal
     for value in ordered:
-        counts[min(int((value - low) / step), bins - 1)] += 1
-    edges = [low + step * i for i in range(bins)] + [max(ordered[-1], high)]
-    return [Bin(edges[i], edges[i + 1], counts[i]) for i in range(bins)]
+        if value <= high:
+            counts[min(int((value - low) / step), equal - 1)] += 1
+    found = [Bin(low + step * i, low + step * (i + 1), counts[i]) for i in range(equal)]
+    if top > high:
+        found.append(Bin(high, top, len(ordered) - sum(counts)))
+    return found
 
 
 def median(values: Sequence[float]) -> float:

@@ -5,16 +5,17 @@ bandwidth moves by half within seconds, with the placement of the CPUs.
 """
 
 import ctypes
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bare import Slice
 from bare.compiler.jit import load
 from bare.simd import VECTOR_BYTES, level
 from merlion.hosted.memory import anonymous
 from merlion.hosted.probes import multiply_int8, read_all
-from merlion.hosted.threads import pin, usable_cpus
+from merlion.hosted.threads import usable_cpus
 
 # Of each thread: beyond any cache it might share.
 READ_BYTES = 96 << 20
@@ -27,7 +28,8 @@ class Limits:
     """The probes, compiled, and the memory they read."""
 
     def __init__(self, threads_max: int) -> None:
-        """Make room for `threads_max` threads."""
+        """Make room for `threads_max` threads. Called before anything is pinned."""
+        self._cpus = usable_cpus()
         program = load([read_all, multiply_int8])
         self._read, self._multiply = program.function(read_all), program.function(multiply_int8)
         self._parts = []
@@ -39,41 +41,42 @@ class Limits:
 
     def bandwidth(self, threads: int, passes: int = PASSES) -> float:
         """Bytes a second that `threads` read together from memory; the best of `passes`."""
-        seconds = together(threads, passes, lambda index: self._read(self._parts[index]))
+        seconds = self._together(threads, passes, lambda i: self._read(self._parts[i]))
         return threads * READ_BYTES / seconds
 
     def int8_peak(self, threads: int, passes: int = PASSES) -> float:
         """int8 multiply-adds a second of `threads`, with the instruction the kernels use."""
-        seconds = together(
-            threads, passes, lambda index: self._multiply(self._parts[index], MULTIPLY_ROUNDS)
+        seconds = self._together(
+            threads, passes, lambda i: self._multiply(self._parts[i], MULTIPLY_ROUNDS)
         )
         lanes = VECTOR_BYTES << level()
         return threads * MULTIPLY_ROUNDS * CHAINS * lanes / seconds
 
+    def _together(self, threads: int, passes: int, work: Callable[[int], object]) -> float:
+        """Shortest time in which `threads` threads have all done `work(index)`, in seconds."""
+        gate = threading.Barrier(threads)
+        spans: list[list[tuple[int, int]]] = [[] for _ in range(threads)]
 
-def together(threads: int, passes: int, work: Callable[[int], object]) -> float:
-    """Shortest time in which `threads` threads have all done `work(index)`, in seconds."""
-    cpus = usable_cpus()
-    pinned = threads == len(cpus)
-    gate = threading.Barrier(threads)
-    spans: list[list[tuple[int, int]]] = [[] for _ in range(threads)]
+        def run(index: int) -> None:
+            # A new thread inherits the affinity of the one that starts it, which may be pinned.
+            alone = threads == len(self._cpus)
+            os.sched_setaffinity(0, {self._cpus[index]} if alone else self._cpus)
+            for _ in range(passes):
+                gate.wait()
+                start = time.monotonic_ns()
+                work(index)
+                spans[index].append((start, time.monotonic_ns()))
 
-    def run(index: int) -> None:
-        if pinned:
-            pin(cpus[index])
-        for _ in range(passes):
-            gate.wait()
-            start = time.monotonic_ns()
-            work(index)
-            spans[index].append((start, time.monotonic_ns()))
+        workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        best = min(longest(times) for times in zip(*spans, strict=True))
+        return best / 1e9
 
-    workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    rounds = zip(*spans, strict=True)
-    times: list[int] = [
-        max(end for _, end in one) - min(start for start, _ in one) for one in rounds
-    ]
-    return min(times) / 1e9
+
+def longest(spans: Iterable[tuple[int, int]]) -> int:
+    """Nanoseconds from the first start to the last end."""
+    found = list(spans)
+    return max(end for _, end in found) - min(start for start, _ in found)
