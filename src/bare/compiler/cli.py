@@ -88,7 +88,7 @@ def dump_function(target: str, stage: str) -> str:
     if not file:
         raise LookupError(f"{target}: write FILE:FUNCTION")
     found = find_entry(import_path(Path(file)), name)
-    unit = compile_unit([found.function], "jit")
+    unit = compile_unit([found.function], "jit", split=False)
     if stage == "typed":
         text = getattr(unit, "typed", None)
         return str(text() if callable(text) else text)

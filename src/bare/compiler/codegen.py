@@ -18,6 +18,8 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -72,6 +74,16 @@ def cache_key(ir: str, mode: Mode, output: str = "object") -> str:
 def compile_object(ir: str, mode: Mode, use_cache: bool = True) -> bytes:
     """The relocatable ELF object for `ir`."""
     return _cached(ir, mode, "object", use_cache)
+
+
+def compile_objects(texts: Sequence[str], mode: Mode, use_cache: bool = True) -> list[bytes]:
+    """The objects for several modules, generated in parallel; the largest is begun first."""
+    if len(texts) == 1:
+        return [compile_object(texts[0], mode, use_cache)]
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = {i: pool.submit(compile_object, texts[i], mode, use_cache) for i in order}
+        return [jobs[i].result() for i in range(len(texts))]
 
 
 def compile_assembly(ir: str, mode: Mode) -> str:

@@ -11,6 +11,8 @@ from bare.compiler.tree import Function, Local, Node
 SIGNED = {"eq": "eq", "ne": "ne", "lt": "slt", "le": "sle", "gt": "sgt", "ge": "sge"}
 UNSIGNED = {"eq": "eq", "ne": "ne", "lt": "ult", "le": "ule", "gt": "ugt", "ge": "uge"}
 FLOAT = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+SITES_SYMBOL = "bare_sites"  # The arrays of trap sites, by the upper part of a site number.
+SITE_BITS = 16
 INTRINSIC = {"add": "add", "sub": "sub", "mul": "mul"}
 
 
@@ -149,7 +151,12 @@ class ValueEmitter:
     def _trap_site(self, node: Node) -> str:
         index = self.value_of(node.args[0])
         kind = stored(node.type)
-        place = self.let(f"getelementptr inbounds {kind}, ptr @bare_sites, i64 {index}")
+        self.unit.need_symbol(SITES_SYMBOL)
+        shard = self.let(f"lshr i64 {index}, {SITE_BITS}")
+        row = self.let(f"and i64 {index}, {(1 << SITE_BITS) - 1}")
+        table = self.let(f"getelementptr inbounds ptr, ptr @{SITES_SYMBOL}, i64 {shard}")
+        rows = self.let(f"load ptr, ptr {table}, align 8")
+        place = self.let(f"getelementptr inbounds {kind}, ptr {rows}, i64 {row}")
         return self.let(f"load {kind}, ptr {place}, align 8")
 
     def _table(self, node: Node) -> str:

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from bare.allocation import Allocation
 from bare.compiler.calls import EntryLike, Marshal
-from bare.compiler.codegen import compile_object
+from bare.compiler.codegen import compile_objects
 from bare.compiler.loader import LoadedObject, enter_ir
 from bare.trap import Trap
 
@@ -43,11 +43,11 @@ class UnitLike(Protocol):
     """What the compiler hands over; `bare.compiler.unit.Unit` in the build."""
 
     @property
-    def ir(self) -> str:
-        """LLVM IR text."""
+    def shards(self) -> Mapping[str, str]:
+        """LLVM IR text by name of the module."""
 
     @property
-    def sites(self) -> Sequence[SiteLike]:
+    def sites(self) -> Mapping[int, SiteLike]:
         """Checks by site number."""
 
     @property
@@ -65,9 +65,11 @@ class Program:
     def __init__(self, unit: UnitLike, use_cache: bool = True) -> None:
         """Generate (or fetch) the object and load it."""
         self.unit = unit
-        data = compile_object(unit.ir + "\n" + enter_ir(), "jit", use_cache)
+        texts = list(unit.shards.values())
+        texts[-1] += "\n" + enter_ir()
+        objects = compile_objects(texts, "jit", use_cache)
         addresses = {symbol: where.address for symbol, where in unit.statics.items()}
-        self._loaded = LoadedObject(data, addresses)
+        self._loaded = LoadedObject(objects, addresses)
         self._enter = self._loaded.enter_function()
         self._callables: dict[Any, Callable[..., Any]] = {}
 
@@ -94,8 +96,11 @@ class Program:
         raise Trap(found.reason, found.file, found.line, found.column)
 
 
-def load(entries: Sequence[Callable[..., Any]]) -> Program:
-    """Compile `entries` with everything they call and load them."""
+def load(entries: Sequence[Callable[..., Any]], checked: bool = False) -> Program:
+    """Compile `entries` with everything they call and load them.
+
+    With `checked`, functions marked @unchecked keep their checks.
+    """
     from bare.compiler.unit import compile_unit
 
-    return Program(compile_unit(list(entries), "jit"))
+    return Program(compile_unit(list(entries), "jit", checked=checked))

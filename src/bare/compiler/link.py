@@ -1,4 +1,4 @@
-"""From one relocatable object to a bootable image, without a linker.
+"""From relocatable objects to a bootable image, without a linker.
 
 The image is a static ELF64 executable at 2 MiB with three page-aligned segments: text R-X, rodata
 R--, data and bss RW-. Two files come out: the stripped image that boots, and a debug file with the
@@ -14,9 +14,11 @@ Invariant: every address of the image is below 2 GiB (code model small).
 """
 
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from bare.compiler.codegen import compile_object
+from bare.compiler.codegen import compile_objects
 from bare.compiler.elf import (
     SHN_ABS,
     SHN_UNDEF,
@@ -37,6 +39,7 @@ from bare.compiler.elf import (
     symbol_sections,
     write_executable,
 )
+from bare.compiler.merge import merge
 from bare.compiler.relocate import GROUPS, Linkage, align_up
 from bare.compiler.runtime_ir import runtime_ir
 
@@ -67,14 +70,25 @@ class Image:
     entry: int
 
 
-def build_image(ir: str, entry: str = PVH_SYMBOL) -> Image:
-    """Compile the IR of an image unit, with the C functions LLVM relies on, and link it."""
-    return link(compile_object(ir + "\n" + runtime_ir(), "image"), entry)
+class UnitLike(Protocol):
+    """What the compiler hands over; `bare.compiler.unit.Unit` in the build."""
+
+    @property
+    def shards(self) -> Mapping[str, str]:
+        """LLVM IR text by name of the module."""
 
 
-def link(data: bytes, entry: str = PVH_SYMBOL, base: int = IMAGE_BASE) -> Image:
-    """Link the object `data` at `base`. Raises `LinkError`, naming every undefined symbol."""
-    linkage = Linkage.prepare(ObjectFile.parse(data), stubs=False)
+def build_image(unit: UnitLike | str, entry: str = PVH_SYMBOL) -> Image:
+    """Compile an image unit (or one IR text), with the C functions LLVM relies on, and link it."""
+    texts = [unit] if isinstance(unit, str) else list(unit.shards.values())
+    texts[-1] += "\n" + runtime_ir()
+    return link(compile_objects(texts, "image"), entry)
+
+
+def link(data: bytes | Sequence[bytes], entry: str = PVH_SYMBOL, base: int = IMAGE_BASE) -> Image:
+    """Link the object(s) `data` at `base`. Raises `LinkError`, naming every undefined symbol."""
+    objects = [data] if isinstance(data, bytes) else data
+    linkage = Linkage.prepare(merge([ObjectFile.parse(item) for item in objects]), stubs=False)
     note = _reserve_note(linkage)
     table = _reserve_symbol_table(linkage)
     end = linkage.place(base, PAGE)
@@ -94,7 +108,7 @@ def link(data: bytes, entry: str = PVH_SYMBOL, base: int = IMAGE_BASE) -> Image:
 
     linkage.relocate(s for group in GROUPS for s in linkage.groups[group])
     debug_sections = [s for s in linkage.object.sections if s.name.startswith(".debug_")]
-    linkage.relocate(debug_sections)  # Their own addresses are 0: offsets into each other.
+    linkage.relocate(debug_sections)  # Their addresses are offsets into the section written.
     segments = _segments(linkage, note)
     stripped = write_executable(names[entry], segments)
     debug = write_executable(
@@ -195,9 +209,15 @@ def _debug_sections(
         if end > start:
             numbers[group] = len(out) + 1
             out.append(OutputSection(name, kind, flags, start, b"", end - start, 16))
-    for section in debug:
-        data = bytes(section.data)
-        out.append(OutputSection(section.name, section.kind, 0, 0, data, len(data), section.align))
+    for name in dict.fromkeys(section.name for section in debug):
+        same = [section for section in debug if section.name == name]
+        joined = bytearray()
+        for section in same:
+            joined += bytes(section.address - len(joined))
+            joined += section.data
+        align = max(section.align for section in same)
+        data = bytes(joined)
+        out.append(OutputSection(name, same[0].kind, 0, 0, data, len(data), align))
 
     group_at = {
         section.index: numbers[group]

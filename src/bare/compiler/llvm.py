@@ -8,12 +8,18 @@ also what `bare.codec` gives them under CPython.
 import enum
 import struct
 import typing
-from typing import Any
+from typing import Any, Literal
 
 from bare.compiler import types as ty
+from bare.compiler.statics import StaticNames
 from bare.memory import Slice
 
 PAIR = "{ ptr, i64 }"
+STATIC_ALIGN = 64  # What every static allocation of an image is aligned to.
+
+# Static storage: defined for this module only, defined for the other modules of the program,
+# defined by one of them, or outside the program (the CPython objects themselves).
+type Linkage = Literal["internal", "shared", "declared", "outside"]
 
 
 def stored(t: Any, level: int = ty.PLAIN) -> str:
@@ -85,10 +91,11 @@ def int_text(number: int) -> str:
 
 
 class Constants:
-    """Constant data of a unit: literals, tables, static storage."""
+    """Constant data of a shard: literals and tables of its own, static storage it defines or not."""
 
-    def __init__(self, image: bool) -> None:
-        self.image = image
+    def __init__(self, names: StaticNames, linkage: Linkage) -> None:
+        self.names = names
+        self.linkage = linkage
         self.lines: list[str] = []
         self.literals: dict[bytes, str] = {}
         self.tables: dict[Any, str] = {}
@@ -107,14 +114,20 @@ class Constants:
             )
         return self.literals[data]
 
-    def static(self, allocation: Any) -> str:
+    def static(self, allocation: Any, parent: str = "") -> str:
         """The symbol of import-time storage."""
         key = id(allocation)
         if key not in self.statics:
-            name = f'@"static.{len(self.statics)}"'
+            name = f'@"{self.names.name(allocation, parent)}"'
             self.statics[key] = (name, allocation)
-            if self.image:
+            if self.linkage in ("internal", "shared"):
                 self.define(name, allocation)
+            elif self.linkage == "declared":
+                size = allocation.size
+                kind = "constant" if allocation.constant else "global"
+                self.lines.append(
+                    f"{name} = external hidden {kind} [{size} x i8], align {STATIC_ALIGN}"
+                )
             else:
                 self.lines.append(f"{name} = external global i8")
         return self.statics[key][0]
@@ -127,7 +140,7 @@ class Constants:
         pieces: list[tuple[str, str]] = []
         at = 0
         for offset, target in sorted(allocation.refs.items()):
-            address = self.reference(target)
+            address = self.reference(target, f"{name[2:-1]}+{offset}")
             if address is None or offset < at:
                 continue
             self.bytes_piece(pieces, data[at:offset])
@@ -140,7 +153,8 @@ class Constants:
         body = f"<{{ {kinds} }}> <{{ {values} }}>"
         if not any(data) and all(t != "ptr" for t, _ in pieces):
             body = f"[{len(data)} x i8] zeroinitializer"
-        self.lines[place] = f"{name} = internal {kind} {body}, align 64"
+        linkage = "internal" if self.linkage == "internal" else "hidden"
+        self.lines[place] = f"{name} = {linkage} {kind} {body}, align {STATIC_ALIGN}"
 
     def bytes_piece(self, pieces: list[tuple[str, str]], data: bytes) -> None:
         """Add plain bytes to an initialiser."""
@@ -152,13 +166,14 @@ class Constants:
         text = "".join(f"\\{b:02X}" for b in data)
         pieces.append((f"[{len(data)} x i8]", f'c"{text}"'))
 
-    def reference(self, target: Any) -> str | None:
-        """The address of a Python object that static storage points to."""
-        if isinstance(target, Slice):
-            return self.address(target._allocation_, target._offset_) if len(target) else None
-        if ty.is_struct(type(target)):
-            return self.address(target._allocation_, target._offset_)
-        return None
+    def reference(self, target: Any, place: str) -> str | None:
+        """The address of a Python object that static storage points to from `place`."""
+        if not isinstance(target, Slice) and not ty.is_struct(type(target)):
+            return None
+        if isinstance(target, Slice) and not len(target):
+            return None
+        self.static(target._allocation_, place)
+        return self.address(target._allocation_, target._offset_)
 
     def address(self, allocation: Any, offset: int) -> str:
         """A constant address inside static storage."""

@@ -15,9 +15,10 @@ Invariant: a slot is in use by at most one thread, and compiled code never calls
 
 import ctypes
 import mmap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from bare.compiler.elf import SHN_UNDEF, ObjectFile
+from bare.compiler.merge import merge
 from bare.compiler.relocate import GROUPS, Linkage
 from bare.compiler.runtime_ir import module_asm
 
@@ -111,11 +112,13 @@ def libc_symbols() -> dict[str, int]:
 
 
 class LoadedObject:
-    """An object in executable memory. Its code is valid for as long as this lives."""
+    """Objects in executable memory. Their code is valid for as long as this lives."""
 
-    def __init__(self, data: bytes, outside: Mapping[str, int]) -> None:
-        """Load the object `data`; `outside` gives the address of every undefined symbol."""
-        linkage = Linkage.prepare(ObjectFile.parse(data), stubs=True)
+    def __init__(self, data: bytes | Sequence[bytes], outside: Mapping[str, int]) -> None:
+        """Load the object(s) `data`; `outside` gives the address of every undefined symbol."""
+        objects = [data] if isinstance(data, bytes) else data
+        parsed = merge([ObjectFile.parse(item) for item in objects])
+        linkage = Linkage.prepare(parsed, stubs=True)
         size = max(linkage.place(0, PAGE), 1)
         self._mapping = mmap.mmap(
             -1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, mmap.PROT_READ | mmap.PROT_WRITE

@@ -1,4 +1,4 @@
-"""The whole program: from entry functions to one LLVM module as text.
+"""The whole program: from entry functions to LLVM modules as text.
 
     check every reachable instance -> verify the trees -> call graph -> emit
 
@@ -6,7 +6,7 @@
 (static storage is the CPython objects themselves, entries get a wrapper that takes one block).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal
@@ -16,40 +16,22 @@ from bare.codec import layout
 from bare.compiler import types as ty
 from bare.compiler.callgraph import refuse_recursion
 from bare.compiler.check import Checker
-from bare.compiler.debug_info import DebugInfo
-from bare.compiler.diagnostics import Diagnostics, Span, display_path
-from bare.compiler.emit import FunctionEmitter
+from bare.compiler.diagnostics import Diagnostics, Span
+from bare.compiler.emit_values import SITE_BITS, SITES_SYMBOL
 from bare.compiler.instances import Instances, SignatureError
-from bare.compiler.llvm import Constants, stored
+from bare.compiler.llvm import Linkage, stored
+from bare.compiler.partition import is_small, package_of, partition
+from bare.compiler.shard import Program, Shard, Site, in_source_order, site_table
+from bare.compiler.statics import Path, StaticNames
 from bare.compiler.tree import Function
 from bare.compiler.verify import verify
 
-BASE = 'nounwind "frame-pointer"="all"'
-ATTRIBUTES = (
-    (0, f'{BASE} "target-cpu"="x86-64-v2"'),
-    (1, f'{BASE} "target-cpu"="x86-64-v3"'),
-    (
-        2,
-        f'{BASE} "target-cpu"="x86-64-v4" "target-features"="+avx512vnni" '
-        '"prefer-vector-width"="512" "min-legal-vector-width"="512"',
-    ),
-)
-
-HALF_CONVERSIONS = {
+DATA_SHARD = "data"
+HALF_CONVERSIONS: dict[str, Any] = {
     "from f16": runtime.f16_to_f32_bits,
     "to f16": runtime.f32_to_f16_bits,
     "to bf16": runtime.f32_to_bf16_bits,
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """A place that can trap."""
-
-    file: str
-    line: int
-    column: int
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,48 +45,21 @@ class Entry:
 
 @dataclass
 class Unit:
-    """A compiled program, as IR text with what is needed to load or link it."""
+    """A compiled program: the IR of its modules, with what is needed to load or link them."""
 
     mode: Literal["image", "jit"]
-    ir: str = ""
-    sites: list[Site] = field(default_factory=list)
+    shards: dict[str, str] = field(default_factory=dict)  # IR text by name of the module.
+    sites: dict[int, Site] = field(default_factory=dict)
     statics: dict[str, Any] = field(default_factory=dict)
+    paths: Mapping[str, Path] = field(default_factory=dict)  # Where the statics are in modules.
     entries: dict[Any, Entry] = field(default_factory=dict)
     functions: list[Function] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        self.constants = Constants(self.mode == "image")
-        self.debug = DebugInfo()
-        self.site_numbers: dict[Site, int] = {}
-        self.declarations: dict[str, str] = {}
-        self.symbols: set[str] = set()
-        self.halves: dict[str, Function] = {}
-
-    def site(self, span: Span, reason: str) -> int:
-        """The number of a trap site."""
-        site = Site(display_path(span.file), span.line, span.column, reason)
-        if site not in self.site_numbers:
-            self.site_numbers[site] = len(self.sites)
-            self.sites.append(site)
-        return self.site_numbers[site]
-
-    def declare(self, name: str, result: str, parameters: str) -> None:
-        """Declare an intrinsic."""
-        self.declarations[name] = f"declare {result} @{name}({parameters})"
-
-    def need_symbol(self, name: str) -> None:
-        """A symbol of the linker, of assembly, or exported by another function."""
-        self.symbols.add(name)
-
-    def level_place(self) -> str:
-        """The address of the level multiversion functions run at."""
-        from bare.simd import dispatch
-
-        return self.constants.address(dispatch._allocation_, dispatch._offset_)
-
-    def half_conversion(self, name: str) -> Function:
-        """A soft conversion (bits to bits): `from f16`, `to f16` or `to bf16`."""
-        return self.halves[name]
+    @property
+    def ir(self) -> str:
+        """The text of the only module."""
+        (text,) = self.shards.values()
+        return text
 
 
 def owner_of(source: FunctionType) -> tuple[Any, bool]:
@@ -120,10 +75,10 @@ def owner_of(source: FunctionType) -> tuple[Any, bool]:
 
 
 def check_program(
-    entries: Sequence[FunctionType], diagnostics: Diagnostics
+    entries: Sequence[FunctionType], diagnostics: Diagnostics, checked: bool = False
 ) -> tuple[Instances, list[Function]]:
     """Check every function reachable from the entries."""
-    instances = Instances(diagnostics)
+    instances = Instances(diagnostics, checked)
     roots = []
     for source in entries:
         owner, static = owner_of(source)
@@ -142,39 +97,97 @@ def check_program(
 
 
 def compile_unit(
-    entries: Sequence[FunctionType], mode: Literal["image", "jit"], module_asm: str = ""
+    entries: Sequence[FunctionType],
+    mode: Literal["image", "jit"],
+    module_asm: str = "",
+    split: bool = True,
+    checked: bool = False,
 ) -> Unit:
-    """Compile the program reachable from `entries`. Raises CompileError with all errors."""
+    """Compile the program reachable from `entries`. Raises CompileError with all errors.
+
+    A large program becomes several LLVM modules, unless `split` is false. With `checked` functions
+    marked @unchecked keep their checks.
+    """
     diagnostics = Diagnostics()
-    instances, roots = check_program(entries, diagnostics)
+    instances, roots = check_program(entries, diagnostics, checked)
     functions = list(instances.known.values())
     for function in functions:
         verify(function)
     refuse_recursion(functions, diagnostics)
     diagnostics.check()
+    packages = {
+        function: package_of(key[0].__module__)
+        for key, function in instances.known.items()
+        if function.external is None
+    }
+    program = Program(
+        image=mode == "image",
+        names=StaticNames({key[0].__module__ for key in instances.known}),
+        halves={
+            name: instances.get(soft, None, {}, ty.PLAIN, True)
+            for name, soft in HALF_CONVERSIONS.items()
+        },
+        homes=partition(packages, split),
+        small=is_small,
+    )
     unit = Unit(mode, functions=functions)
-    for name, soft in HALF_CONVERSIONS.items():
-        unit.halves[name] = instances.get(soft, None, {}, ty.PLAIN, True)
-    bodies = [FunctionEmitter(unit, f).text() for f in functions if f.external is None]
+    wrappers: dict[Function, str] = {}
     if mode == "jit":
         for source, root in zip(entries, roots, strict=True):
-            bodies.append(wrapper(unit, instances, source, root, len(unit.entries)))
-    unit.ir = assemble(unit, functions, bodies, module_asm)
-    unit.statics = {
-        name.strip('@"'): allocation for name, allocation in unit.constants.statics.values()
-    }
+            wrappers[root] = wrapper(unit, instances, source, root)
+    emit_shards(unit, program, wrappers, module_asm)
     return unit
 
 
-def wrapper(
-    unit: Unit, instances: Instances, source: FunctionType, root: Function, number: int
-) -> str:
+def emit_shards(
+    unit: Unit, program: Program, wrappers: Mapping[Function, str], module_asm: str
+) -> None:
+    """Print the modules, then the one with the data they share."""
+    members: dict[str, list[Function]] = {}
+    for function in in_source_order(list(program.homes)):
+        members.setdefault(program.homes[function], []).append(function)
+    alone = len(members) == 1
+    linkage: Linkage = "outside" if unit.mode == "jit" else "internal" if alone else "declared"
+    shards = []
+    for index, name in enumerate(sorted(members)):
+        shard = Shard(name, index, program, linkage)
+        shard.add(members[name])
+        for root in members[name]:
+            if root in wrappers:
+                shard.add_text(entry_symbol(root), wrappers[root])
+        shards.append(shard)
+    data = shards[0]
+    if not alone:
+        data = Shard(DATA_SHARD, len(shards), program, "shared" if program.image else linkage)
+    if any(shard.needs(SITES_SYMBOL) for shard in shards):
+        data.add_text(SITES_SYMBOL, site_table(data, shards))
+    statics = dict(found for shard in shards for found in shard.constants.statics.values())
+    if program.image:
+        for name in sorted(statics):
+            data.constants.static(statics[name])
+    unit.statics = {name.strip('@"'): allocation for name, allocation in statics.items()}
+    unit.paths = program.names.paths
+    shared = {function for shard in shards for function in shard.uses}
+    for shard in shards if alone else [*shards, data]:
+        unit.shards[shard.name] = shard.text(shared, module_asm if shard is data else "")
+        for row, site in enumerate(shard.sites):
+            unit.sites[(shard.index << SITE_BITS) + row] = site
+
+
+def entry_symbol(root: Function) -> str:
+    """The symbol of the wrapper that Python calls."""
+    return f"entry.{root.symbol}"
+
+
+def wrapper(unit: Unit, instances: Instances, source: FunctionType, root: Function) -> str:
     """`void entry(ptr block)`: loads the arguments, calls, stores the result."""
     owner, static = owner_of(source)
     signature = instances.signature(source, owner, static)
-    symbol = f"entry.{number}"
-    lines, words, at = [], [], 0
-    parameters = []
+    symbol = entry_symbol(root)
+    lines: list[str] = []
+    words: list[str] = []
+    parameters: list[tuple[str, Any, Any]] = []
+    at = 0
     for p in signature.parameters:
         found = layout(p.type)
         at = -(-at // found.align) * found.align
@@ -198,70 +211,3 @@ def wrapper(
     unit.entries[source] = Entry(symbol, parameters, root.result)
     body = "\n".join(lines)
     return f'define void @"{symbol}"(ptr %block) #0 {{\n{body}\n  ret void\n}}\n'
-
-
-def assemble(
-    unit: Unit, functions: list[Function], bodies: list[str], module_asm: str
-) -> str:
-    """The module text."""
-    defined = {f.symbol for f in functions if f.external is None}
-    red_zone = "noredzone " if unit.mode == "image" else ""
-    lines = [f'module asm "{_escape(line)}"' for line in module_asm.splitlines()]
-    lines += unit.constants.lines
-    if "@bare_sites" in "".join(bodies):
-        lines.append(site_table(unit))
-    lines += bodies
-    if "bare_trap" not in defined:
-        lines.append("declare void @bare_trap(i32)")
-    for f in functions:
-        if f.external is not None and f.external not in defined:
-            kinds = ", ".join(stored(p.type) for p in f.parameters)
-            lines.append(f'declare {stored(f.result)} @"{f.symbol}"({kinds})')
-            defined.add(f.symbol)
-    lines += [
-        f'@"{name}" = external global i8' for name in sorted(unit.symbols) if name not in defined
-    ]
-    lines += INTRINSICS
-    lines += unit.declarations.values()
-    lines += [f"attributes #{n} = {{ {red_zone}{text} }}" for n, text in ATTRIBUTES]
-    lines.append("attributes #3 = { noreturn nounwind cold }")
-    lines.append(unit.debug.text())
-    return "\n".join(lines) + "\n"
-
-
-def site_table(unit: Unit) -> str:
-    """The trap sites as an array of TrapSite records, for the panic report of an image."""
-    from bare.trap import TrapSite
-
-    kind = stored(TrapSite)
-    before = len(unit.constants.lines)
-    rows = []
-    for site in unit.sites:
-        record = TrapSite(site.file.encode(), site.line, site.column, site.reason.encode())
-        rows.append(f"{kind} {unit.constants.constant(record, TrapSite)}")
-    added = unit.constants.lines[before:]
-    table = f"@bare_sites = internal constant [{len(rows)} x {kind}] [{', '.join(rows)}]"
-    return "\n".join([*added, table])
-
-
-def _escape(line: str) -> str:
-    return line.replace("\\", "\\5C").replace('"', "\\22").replace("\t", "\\09")
-
-
-INTRINSICS = [
-    "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)",
-    "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
-    "declare void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)",
-    *(f"declare i{n} @llvm.bswap.i{n}(i{n})" for n in (16, 32, 64)),
-    *(
-        f"declare {{ i64, i1 }} @llvm.{s}{op}.with.overflow.i64(i64, i64)"
-        for s in "su"
-        for op in ("add", "sub", "mul")
-    ),
-    *(f"declare i64 @llvm.{s}{op}.i64(i64, i64)" for s in "su" for op in ("min", "max")),
-    *(
-        f"declare {kind} @llvm.{name}.{suffix}({kind})"
-        for name in ("sqrt", "floor", "fabs")
-        for kind, suffix in (("float", "f32"), ("double", "f64"))
-    ),
-]

@@ -40,8 +40,12 @@ class Entry:
 class Unit:
     ir: str
     entries: dict[Any, Entry]
-    sites: list[Site] = field(default_factory=list)
+    sites: dict[int, Site] = field(default_factory=dict)
     statics: dict[str, Allocation] = field(default_factory=dict)
+
+    @property
+    def shards(self) -> dict[str, str]:
+        return {"program": self.ir}
 
 
 class Colour(enum.Enum):
@@ -251,7 +255,7 @@ def program(counter: Allocation, tmp_path_factory: pytest.TempPathFactory) -> Pr
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BARE_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return Program(Unit(IR, entries, sites, {"counter": counter}))
+        return Program(Unit(IR, entries, dict(enumerate(sites)), {"counter": counter}))
 
 
 def test_numbers_defaults_and_keywords(program: Program) -> None:
@@ -266,7 +270,7 @@ def test_numbers_defaults_and_keywords(program: Program) -> None:
 
 def test_parameters_may_have_any_name(program: Program) -> None:
     entry = Entry("entry.add", [("t", u32, NONE), ("site", u32, 7)], u32)
-    unit = Unit(IR, {add: entry}, [], {"counter": Allocation.new(8)})
+    unit = Unit(IR, {add: entry}, {}, {"counter": Allocation.new(8)})
     assert Program(unit).function(add)(t=1, site=2) == 3
 
 
