@@ -83,7 +83,7 @@ def compile_image() -> tuple[bytes, bytes]:
         importlib.import_module(name)
     try:
         unit = compile_unit(exports(), "image", "\n".join(unsafe.module_asm_blocks))
-        image = link_image(unit.ir)
+        image = link_image(unit)
     except CompileError as error:
         raise UserError(f"the kernel does not compile\n{error}") from error
     except (CodegenError, LinkError) as error:
