@@ -14,6 +14,7 @@ from merlion.cli.errors import UserError
 
 PROMPT = b"merlion> "
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
+ESCAPE_BYTES_MAX = 16
 READ_BYTES = 65536
 KILL_SECONDS = 5
 PR_SET_PDEATHSIG = 1
@@ -83,7 +84,9 @@ class Guest:
             return None
         if self._show is not None:
             self._show(data)
-        self.text = ESCAPES.sub(b"", self.text + data)
+        # The end of what was there may be the start of an escape sequence.
+        kept = max(len(self.text) - ESCAPE_BYTES_MAX, self._seen)
+        self.text = self.text[:kept] + ESCAPES.sub(b"", self.text[kept:] + data)
         return data
 
     def wait_for(self, pattern: bytes, timeout: float) -> bytes:

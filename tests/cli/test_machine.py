@@ -1,0 +1,141 @@
+"""merlion run: which accelerator, which command line, and the console's protocol."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from merlion.cli import accelerator, qemu
+from merlion.cli.accelerator import Accelerator
+from merlion.cli.errors import UserError
+from merlion.cli.guest import Guest, GuestError
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine without /dev/kvm."""
+    monkeypatch.setattr(accelerator, "KVM_DEVICE", tmp_path / "kvm")
+    monkeypatch.setattr(accelerator, "PVM_MODULE", tmp_path / "kvm_pvm")
+    monkeypatch.setattr(accelerator, "CPU_INFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text("processor : 0\nflags : fpu sse2 avx2\n")
+    monkeypatch.setattr(qemu, "find_qemu", lambda: "qemu")
+    return tmp_path
+
+
+def test_emulation_where_there_is_no_kvm(host: Path) -> None:
+    assert accelerator.detect().accelerator is Accelerator.TCG
+    with pytest.raises(UserError, match="cannot be opened"):
+        accelerator.choose("kvm")
+
+
+def test_pvm_is_told_from_kvm_by_the_flags(host: Path) -> None:
+    (host / "kvm").touch()
+    assert accelerator.detect().accelerator is Accelerator.TCG
+    (host / "kvm_pvm").mkdir()
+    assert accelerator.detect().accelerator is Accelerator.PVM
+    (host / "cpuinfo").write_text("flags : fpu svm\n")
+    assert accelerator.detect().accelerator is Accelerator.KVM
+
+
+def test_an_unknown_accelerator_is_refused(host: Path) -> None:
+    with pytest.raises(UserError, match="no such accelerator"):
+        accelerator.choose("hvf")
+
+
+def machine(accelerator: Accelerator, **settings: object) -> list[str]:
+    made = qemu.Machine(kernel=Path("k.elf"), accelerator=accelerator, **settings)  # type: ignore[arg-type]
+    return made.command()
+
+
+def test_pvm_guests_are_told_and_spared_arch_capabilities(host: Path) -> None:
+    line = " ".join(machine(Accelerator.PVM, words=["quiet"]))
+    assert "-cpu host,-arch-capabilities" in line
+    assert "-append pvm quiet" in line
+    assert "virtio-mmio.force-legacy=false" in line
+
+
+def test_emulated_guests_are_not(host: Path) -> None:
+    line = machine(Accelerator.TCG)
+    assert "-append" not in line
+    assert line[line.index("-cpu") + 1] == "max"
+
+
+@pytest.mark.parametrize("kind", qemu.MACHINES)
+def test_disk_and_network_suit_the_machine(host: Path, kind: str) -> None:
+    disk = host / "with,comma.gguf"
+    disk.write_bytes(b"")
+    line = " ".join(machine(Accelerator.TCG, machine=kind, disk=disk, host_port=8081))
+    suffix = "device" if kind == "microvm" else "pci"
+    assert f"-device virtio-blk-{suffix}," in line
+    assert f"-device virtio-net-{suffix}," in line
+    assert "with,,comma.gguf,format=raw,readonly=on" in line
+    assert "iothread=io0" in line
+    assert "hostfwd=tcp:127.0.0.1:8081-:8080" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("512M", 512 << 20), ("2G", 2 << 30), ("300", 300 << 20), ("2g", 2 << 30)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert qemu.parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "x", "2T", "1M", "-1G"])
+def test_wrong_sizes_are_refused(text: str) -> None:
+    with pytest.raises(UserError, match="--memory"):
+        qemu.parse_size(text)
+
+
+# A stand-in for QEMU: a prompt, echo, and a log line that makes it draw the prompt again.
+SHELL = """
+import sys
+out = sys.stdout
+out.write("booting\\r\\nmerlion> ")
+out.flush()
+line = b""
+while True:
+    key = sys.stdin.buffer.read(1)
+    if not key:
+        break
+    if key != b"\\r":
+        line += key
+        out.write(key.decode())
+        if len(line) == 3:
+            out.write("\\r\\x1b[K[ 1.000] a log line\\r\\nmerlion> " + line.decode())
+        out.flush()
+        continue
+    text, line = line.decode(), b""
+    if text == "shutdown":
+        print("\\r\\npower off\\r")
+        break
+    if text == "die":
+        sys.exit(33)
+    out.write("\\r\\nyou said " + text + "\\r\\nmerlion> ")
+    out.flush()
+"""
+
+
+@pytest.fixture
+def guest() -> Guest:
+    with Guest([sys.executable, "-c", SHELL]) as found:
+        yield found
+
+
+def test_commands_give_their_output(guest: Guest) -> None:
+    assert "booting" in guest.wait_for_prompt(20)
+    assert guest.execute("hello", 20) == "you said hello\n"
+    assert guest.execute("ai What is it?", 20) == "you said ai What is it?\n"
+    guest.type(b"shutdown\r")
+    assert guest.wait(20) == 0
+
+
+def test_a_machine_that_stops_is_reported_with_its_last_words(guest: Guest) -> None:
+    guest.wait_for_prompt(20)
+    with pytest.raises(GuestError, match="exit status 33"):
+        guest.execute("die", 20)
+
+
+def test_a_machine_that_says_nothing_is_not_waited_for(guest: Guest) -> None:
+    guest.wait_for_prompt(20)
+    with pytest.raises(GuestError, match="did not print"):
+        guest.wait_for(b"never", 0.2)
