@@ -115,7 +115,7 @@ class Machine:
             return []
         # In QEMU's options a comma is written twice.
         file = str(self.disk).replace(",", ",,")
-        # Not aio=io_uring: QEMU 7.2 never submits the rest of a short read (docs/hardware/virtio.md).
+        # Not io_uring: QEMU 7.2 never submits the rest of a short read (docs/hardware/virtio.md).
         drive = f"if=none,id=disk0,file={file},format=raw,readonly=on,aio=threads"
         options = ["-drive", drive]
         device = "virtio-blk-device" if self.is_microvm else "virtio-blk-pci,disable-legacy=on"
