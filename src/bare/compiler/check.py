@@ -25,6 +25,7 @@ class Checker(CallChecker):
 
     def __init__(self, pending: Pending, instances: Instances) -> None:
         super().__init__(pending, instances)
+        self.refused = False  # Some statement was: the paths are not known then.
         self.loops: list[tuple[LoopLabels, LoopLabels, int]] = []  # break, continue, cleanups.
         self.cleanups: list[tuple[Node, Any]] = []  # Open `with` blocks: receiver, exit method.
 
@@ -44,7 +45,7 @@ class Checker(CallChecker):
         self.statements(tree.body)
         self.function.body = self.out
         if not self.terminated:
-            if self.function.result is not ty.NONE:
+            if self.function.result is not ty.NONE and not self.refused:
                 self.report(tree, "missing-return", "not every path returns a value", "add a return")
             self.out.append(Node("return", None, span=self.span(tree)))
         if len(self.instances.diagnostics.found) == errors:
@@ -64,9 +65,8 @@ class Checker(CallChecker):
                     self.refuse(statement, "subset", f"`{word}` is not part of the language")
                 method(statement)
             except Refused:
+                self.refused = True
                 self.forget(statement)
-                if isinstance(statement, ast.Return):
-                    self.terminated = True
 
     def forget(self, statement: ast.stmt) -> None:
         """After an error, give names the statement would have bound an unknown type."""

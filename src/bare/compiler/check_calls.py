@@ -64,6 +64,10 @@ class CallChecker(VectorChecker):
         element = self.vector_element(base)
         if element is not None:
             return self.vector_class_call(element, name, node)
+        if ty.is_bitfield(base) and name == "from_raw":
+            word = ty.storage_int(base)
+            raw = self.coerce(self.expression(node.args[0]), word, node)
+            return Node("wrap", base, (raw,), word, self.span(node), *ty.interval(word))
         if ty.is_struct(base) and name in ("view", "zeroed"):
             if name == "zeroed":
                 return self.construct(base, node)

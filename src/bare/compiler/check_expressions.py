@@ -138,6 +138,9 @@ class ExpressionChecker(IntegerChecker):
         if ty.is_bitfield(kind):
             if name in kind._bits_:
                 return self.bit_field(base, name, node)
+            if name == "raw":
+                word = ty.storage_int(kind)
+                return Node("wrap", word, (base,), word, None, *ty.interval(word))
             return self.class_value(base, kind, name, node)
         if ty.is_enum(kind):
             if name == "value":

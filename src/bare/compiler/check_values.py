@@ -50,7 +50,8 @@ class ValueChecker:
         self.level = pending.function.level
         self.globals = pending.source.__globals__
         self.file = pending.source.__code__.co_filename
-        self.unchecked = bool(getattr(pending.source, "__bare_unchecked__", None))
+        marked = bool(getattr(pending.source, "__bare_unchecked__", None))
+        self.unchecked = marked and not instances.checked
         self.scope: dict[str, Local | Comptime] = {}
         self.stores: dict[str, int] = {}  # How often each variable is assigned in the source.
         self.unknown: set[str] = set()

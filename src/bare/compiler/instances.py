@@ -98,6 +98,7 @@ class Instances:
     """All instances asked for so far."""
 
     diagnostics: Diagnostics
+    checked: bool = False  # @unchecked functions keep their checks.
     pending: list[Pending] = field(default_factory=list)
     known: dict[Any, Function] = field(default_factory=dict)
     signatures: dict[Any, Signature] = field(default_factory=dict)

@@ -12,7 +12,7 @@ LIMITS = {
     **{f"i{n}": (-(2 ** (n - 1)), 2 ** (n - 1) - 1) for n in (8, 16, 32, 64)},
     "usize": (0, 2**63 - 1),
 }
-PRELUDE = '''
+PRELUDE = """
 from dataclasses import dataclass
 from enum import Enum, IntEnum, IntFlag
 from bare import *
@@ -85,7 +85,7 @@ def pick[T](c: bool, a: T, b: T) -> T:
 def bump(box: Box) -> u8:
     box.narrow = wrap(u8, box.narrow + 1)
     return box.narrow
-'''
+"""
 HELPERS = ("halve", "pair_of", "swap", "maybe", "color_of", "bump")
 
 
@@ -278,14 +278,20 @@ class Generator:
         self.fixed.add(name)
         small = f"({self.integer(1)} % 7)"
         if roll < 0.45:
-            bounds = self.pick(small, f"1, {small}", f"{small}, -1, -1", f"0, {small}, 2", "9, 1, -3")
+            bounds = self.pick(
+                small, f"1, {small}", f"{small}, -1, -1", f"0, {small}, 2", "9, 1, -3"
+            )
             self.emit(indent, f"for {name} in range({bounds}):")
         elif roll < 0.6:
-            self.emit(indent, f"for {name} in {self.pick('data', 'LITERAL', 'box.items', 'TABLE')}:")
+            self.emit(
+                indent, f"for {name} in {self.pick('data', 'LITERAL', 'box.items', 'TABLE')}:"
+            )
         elif roll < 0.7:
             index = self.fresh()
             self.fixed.add(index)
-            self.emit(indent, f"for {index}, {name} in enumerate({self.pick('data', 'box.items')}):")
+            self.emit(
+                indent, f"for {index}, {name} in enumerate({self.pick('data', 'box.items')}):"
+            )
             self.names[index] = "usize"
         elif roll < 0.8:
             self.emit(indent, f"for {name} in unroll(3):")

@@ -27,11 +27,11 @@ def arguments(module: ModuleType, rng: random.Random, kinds: list[str]) -> tuple
     for kind in kinds:
         if kind == "Box":
             box = module.Box(rng.randint(0, 255), rng.randint(-100, 100), module.Level.MIDDLE)
-            memory.append(lambda: (box.narrow, box.wide, *box.items, box.count.load()))
+            memory.append(lambda box=box: (box.narrow, box.wide, *box.items, box.count.load()))
             values.append(box)
         elif kind == "Slice[u8]":
             data = Slice.from_bytes(bytes(rng.randint(0, 255) for _ in range(rng.randint(1, 6))))
-            memory.append(lambda: tuple(data))
+            memory.append(lambda data=data: tuple(data))
             values.append(data)
         else:
             values.append(programs.argument(rng, kind))

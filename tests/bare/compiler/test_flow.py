@@ -38,21 +38,42 @@ def keep(node: Node) -> Node:
 """
 REFUSED = {
     "one branch": ("n: u8", "u8", "if n > 3:\n x = 1\nreturn u8(x)", "unassigned"),
-    "loop that may not run": ("n: u8", "u8", "for i in range(n):\n x = i\nreturn u8(x)", "unassigned"),
+    "loop that may not run": (
+        "n: u8",
+        "u8",
+        "for i in range(n):\n x = i\nreturn u8(x)",
+        "unassigned",
+    ),
     "loop variable": ("n: u8", "u8", "for i in range(n):\n pass\nreturn u8(i)", "unassigned"),
-    "only after": ("n: u8", "u8", "while n > 3:\n n = n - 1\n n = u8(x)\n x = 2\nreturn n", "unassigned"),
+    "only after": (
+        "n: u8",
+        "u8",
+        "while n > 3:\n n = n - 1\n n = u8(x)\n x = 2\nreturn n",
+        "unassigned",
+    ),
     "break before": (
-        "n: u8", "u8", "while True:\n if n > 3:\n  break\n x = 2\n n += 1\nreturn u8(x)", "unassigned"
+        "n: u8",
+        "u8",
+        "while True:\n if n > 3:\n  break\n x = 2\n n += 1\nreturn u8(x)",
+        "unassigned",
     ),
     "declared": ("n: u8", "u8", "x: u8\nif n > 3:\n x = 2\nreturn x", "unassigned"),
     "unrolled with break": (
-        "n: u8", "u8", "for i in unroll(4):\n if n == i:\n  break\nreturn u8(i)", "unassigned"
+        "n: u8",
+        "u8",
+        "for i in unroll(4):\n if n == i:\n  break\nreturn u8(i)",
+        "unassigned",
     ),
     "returned buffer": ("", "Slice[u8]", "return stack(u8, 8)", "stack-escape"),
     "returned part": ("", "Slice[u8]", "b = stack(u8, 8)\nc = b[2:4]\nreturn c", "stack-escape"),
     "returned bytes": ("", "Bytes", "b = stack(u8, 8)\nreturn b", "stack-escape"),
     "returned struct": ("", "Node", "n = Node(1)\nreturn n", "stack-escape"),
-    "returned optional": ("c: bool", "Node | None", "n = Node(1)\nreturn n if c else None", "stack-escape"),
+    "returned optional": (
+        "c: bool",
+        "Node | None",
+        "n = Node(1)\nreturn n if c else None",
+        "stack-escape",
+    ),
     "returned record": ("", "View", "return View(stack(u8, 8))", "stack-escape"),
     "returned tuple": ("", "tuple[u8, Node]", "return (1, Node(1))", "stack-escape"),
     "returned by a call": ("", "Slice[u8]", "return trim(stack(u8, 8))", "stack-escape"),
@@ -61,10 +82,16 @@ REFUSED = {
     "stored in a field": ("h: Holder", "None", "h.data = stack(u8, 8)", "stack-escape"),
     "stored struct": ("h: Holder", "None", "n = Node(1)\nh.node = n", "stack-escape"),
     "stored by a loop": (
-        "h: Holder", "None", "for i in range(3):\n n = Node(1)\n h.node = n", "stack-escape"
+        "h: Holder",
+        "None",
+        "for i in range(3):\n n = Node(1)\n h.node = n",
+        "stack-escape",
     ),
     "copied with what it holds": (
-        "h: Holder", "None", "g = Holder(data=stack(u8, 8))\nh.assign(g)", "stack-escape"
+        "h: Holder",
+        "None",
+        "g = Holder(data=stack(u8, 8))\nh.assign(g)",
+        "stack-escape",
     ),
     "the one before": (
         "n: u8",
@@ -73,19 +100,28 @@ REFUSED = {
         "stack-loop",
     ),
     "linked in a loop": (
-        "n: u8", "u32", "p = Node(0)\nfor i in range(n):\n p.next = Node(1)\nreturn 1", "stack-escape"
+        "n: u8",
+        "u32",
+        "p = Node(0)\nfor i in range(n):\n p.next = Node(1)\nreturn 1",
+        "stack-escape",
     ),
 }
 ACCEPTED = {
     "both branches": ("n: u8", "u8", "if n > 3:\n x = 1\nelse:\n x = 2\nreturn u8(x)"),
     "returning branch": ("n: u8", "u8", "if n > 3:\n return 0\nelse:\n x = 2\nreturn u8(x)"),
-    "endless loop": ("n: u8", "u8", "while True:\n x = 1\n if n > 3:\n  break\n n += 1\nreturn u8(x)"),
+    "endless loop": (
+        "n: u8",
+        "u8",
+        "while True:\n x = 1\n if n > 3:\n  break\n n += 1\nreturn u8(x)",
+    ),
     "unrolled": ("n: u8", "u8", "for i in unroll(4):\n n = wrap(u8, n + i)\nreturn u8(n + i)"),
     "passed down": ("", "usize", "return length(stack(u8, 8))"),
     "held on the stack": ("", "usize", "h = Holder(data=stack(u8, 8))\nreturn len(h.data)"),
     "linked on the stack": ("", "u32", "a = Node(1)\nb = Node(2, a)\nreturn b.value"),
     "new in each iteration": (
-        "n: u8", "u32", "t: u32 = 0\nfor i in range(n):\n p = Node(u32(i))\n t += p.value\nreturn t"
+        "n: u8",
+        "u32",
+        "t: u32 = 0\nfor i in range(n):\n p = Node(u32(i))\n t += p.value\nreturn t",
     ),
 }
 

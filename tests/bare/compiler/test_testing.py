@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bare import testing
+from bare import Trap, testing
 from bare.compiler.entries import import_path, module_entries, module_name
 
 SOURCE = """
@@ -97,7 +97,8 @@ def test_classes_are_changed_inside_the_context_only(
     module: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries = module_entries(module)
-    monkeypatch.setattr(testing, "_program", lambda names: (FakeProgram(), entries))
+    monkeypatch.setattr(testing, "_program", lambda names, checked: FakeProgram())
+    monkeypatch.setattr(testing, "_entries", lambda names: entries)
     counter = module.Counter(value=4)
     with testing.compiled(module) as proxy:
         assert proxy.Counter is module.Counter
@@ -108,6 +109,51 @@ def test_classes_are_changed_inside_the_context_only(
         assert proxy.total(b"") == "total"
         assert module.total(b"") == 0
     assert (counter.bump(1), counter.half, counter.limit()) == (5, 2, 3)
+
+
+CHECKED_SOURCE = """
+from bare import Bytes, unchecked, u8, u32, usize
+
+def at(data: Bytes, index: usize) -> u8:
+    return data[index]
+
+def share(n: u32) -> u32:
+    assert n < 100, "too many"
+    return 10 // n
+
+@unchecked("callers pass small numbers")
+def low(n: u32) -> u8:
+    return u8(n)
+"""
+
+
+@pytest.fixture
+def checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sample_checks.py").write_text(CHECKED_SOURCE)
+    return import_path(tmp_path / "sample_checks.py")
+
+
+@pytest.mark.parametrize("name", ["interpreted", "compiled"])
+def test_both_trap_alike(checks: ModuleType, name: str) -> None:
+    with getattr(testing, name)(checks) as proxy:
+        assert proxy.at(b"\x07\x08", 1) == 8
+        for function, argument, reason in (
+            (lambda n: proxy.at(b"\x07", n), 1, "outside|out of range"),
+            (proxy.share, 100, "too many"),
+            (proxy.share, 0, "by zero"),
+        ):
+            with pytest.raises(Trap, match=reason) as caught:
+                function(argument)
+            assert Path(caught.value.file).name == "sample_checks.py"
+
+
+def test_unchecked_functions_are_tested_with_their_checks(checks: ModuleType) -> None:
+    assert testing.variants([checks.__name__]) == ["python", "compiled", "checked"]
+    with testing.compiled(checks) as proxy:
+        assert proxy.low(300) == 44
+    with testing.compiled(checks, checked=True) as proxy, pytest.raises(Trap, match="fit"):
+        proxy.low(300)
 
 
 def test_several_modules_in_order() -> None:
