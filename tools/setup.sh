@@ -60,7 +60,8 @@ packages() {
         python=$(find_python)
         [ -n "$python" ] || say "no Python 3.12 or later here: uv fetches one"
         say "making .venv with ${python:-Python 3.13}"
-        "$uv" venv --quiet --clear --python "${python:-3.13}" .venv
+        "$uv" venv --quiet --clear --python "${python:-3.13}" .venv ||
+            fail "cannot get Python 3.12 or later: install one (apt-get install python3.12), try again"
     fi
     say "installing packages"
     VIRTUAL_ENV=$root/.venv "$uv" pip sync --quiet --require-hashes requirements.lock
