@@ -44,7 +44,7 @@ class FunctionEmitter(VectorEmitter):
             f"{stored(p.type, self.level)} %p{p.index}" for p in function.parameters
         )
         linkage = "" if function.export else "internal "
-        group = {ty.PLAIN: 0, 0: 0, 1: 1, 2: 2}[self.level]
+        group = self.unit.attribute_group(function)
         inline = " alwaysinline" if self.passes_vectors() else ""
         return (
             f"define {linkage}{stored(function.result, self.level)} "

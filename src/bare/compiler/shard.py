@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from bare.compiler import types as ty
 from bare.compiler.debug_info import DebugInfo
 from bare.compiler.diagnostics import Span, display_path
 from bare.compiler.emit import FunctionEmitter
@@ -24,6 +25,10 @@ from bare.compiler.statics import StaticNames
 from bare.compiler.tree import Function
 
 BASE = 'nounwind "frame-pointer"="all"'
+# What a function may cost to be inlined where it is called. LLVM's 225 makes the image a third
+# larger and a third slower to build, and nothing outside the vector code is faster for it.
+INLINE_COST = 60
+PLAIN_GROUP = 5
 ATTRIBUTES = (
     (0, f'{BASE} "target-cpu"="x86-64-v2"'),
     (1, f'{BASE} "target-cpu"="x86-64-v3"'),
@@ -32,6 +37,7 @@ ATTRIBUTES = (
         f'{BASE} "target-cpu"="x86-64-v4" "target-features"="+avx512vnni" '
         '"prefer-vector-width"="512" "min-legal-vector-width"="512"',
     ),
+    (PLAIN_GROUP, f'{BASE} "target-cpu"="x86-64-v2" "function-inline-threshold"="{INLINE_COST}"'),
 )
 
 
@@ -104,6 +110,13 @@ class Shard:
         function = self.program.halves[name]
         self._wanted.append(function)
         return function
+
+    def attribute_group(self, function: Function) -> int:
+        """The number of the function's attributes."""
+        if function.level == ty.PLAIN:
+            soft = function in self.program.halves.values()  # Part of baseline vector code.
+            return 0 if soft else PLAIN_GROUP
+        return function.level
 
     # -- printing --------------------------------------------------------------------------------
 
