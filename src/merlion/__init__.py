@@ -1,0 +1,1 @@
+"""MerlionOS Inference: everything that is not the language itself."""
