@@ -673,8 +673,6 @@ class ValueEmitter:
 
     def _asm(self, node: Node) -> str:
         text, constraints, parameters, results = node.data
-        if isinstance(text, dict):
-            text = text[self.unit.mode]
         words = []
         for argument, t in zip(node.args, parameters, strict=True):
             operand = self.to_stored(self.value_of(argument), t)

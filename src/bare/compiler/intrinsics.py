@@ -155,7 +155,7 @@ def _vector(name: str) -> Handler:
 # -- processor: (assembly, constraints, parameter types, result types, memory clobber) ---------------
 
 U8, U16, U32, U64 = ints.u8, ints.u16, ints.u32, ints.u64
-PROCESSOR: dict[str, tuple[str | dict[str, str], str, tuple[Any, ...], tuple[Any, ...]]] = {
+PROCESSOR: dict[str, tuple[str, str, tuple[Any, ...], tuple[Any, ...]]] = {
     "inb": ("inb %dx, %al", "={al},{dx}", (U16,), (U8,)),
     "inw": ("inw %dx, %ax", "={ax},{dx}", (U16,), (U16,)),
     "inl": ("inl %dx, %eax", "={eax},{dx}", (U16,), (U32,)),
@@ -177,13 +177,6 @@ PROCESSOR: dict[str, tuple[str | dict[str, str], str, tuple[Any, ...], tuple[Any
     **{f"write_cr{n}": (f"movq $0, %cr{n}", "r", (U64,), ()) for n in (0, 3, 4)},
     "halt": ("hlt", "", (), ()),
     "pause": ("pause", "", (), ()),
-    # Linux: sched_yield (system call 24). The bare machine has nobody to yield to.
-    "yield_core": (
-        {"jit": "movl $$24, %eax; syscall", "image": "pause"},
-        "~{rax},~{rcx},~{r11}",
-        (),
-        (),
-    ),
     "enable_interrupts": ("sti", "", (), ()),
     "disable_interrupts": ("cli", "", (), ()),
     "enable_interrupts_and_halt": ("sti; hlt; cli", "", (), ()),

@@ -28,6 +28,16 @@ LIBC_NAMES = ("memcpy", "memmove", "memset", "memcmp", "bcmp")
 
 _ENTER = f"""
 .text
+# bare.cpu.yield_core in a Linux process: sched_yield, system call 24.
+.globl bare_yield
+.type bare_yield,@function
+.p2align 4
+bare_yield:
+    movl $24, %eax
+    syscall
+    retq
+.size bare_yield, .-bare_yield
+
 .globl bare_enter
 .type bare_enter,@function
 .p2align 4

@@ -15,7 +15,7 @@ from merlion.kernel.arch.x86_64.features import enable_vector_state
 from merlion.kernel.arch.x86_64.stubs import wait_for_wake
 from merlion.kernel.arch.x86_64.trampoline import TRAMPOLINE
 from merlion.kernel.clock import deadline_ns, now_ns, wait_us
-from merlion.kernel.limits import CORE_START_MS, CPU_MAX, IDLE_SPINS, STACK_BYTES
+from merlion.kernel.limits import CORE_START_MS, CPU_MAX, IDLE_SPINS, STACK_BYTES, YIELD_TICKS
 from merlion.kernel.memory.page_tables import BELOW_4G, PAGE_BYTES
 from merlion.kernel.memory.paging import activate, page_tables, protect_stack
 from merlion.kernel.memory.ram import Ram
@@ -141,3 +141,18 @@ def end_computing() -> None:
 def halt_boot_core() -> None:
     """Halt the boot core until its timer or another interrupt wakes it."""
     wait_for_wake(cores.pvm_pages[0])
+
+
+@export("bare_yield")
+def yield_core() -> None:
+    """Halt this core for a moment: what `bare.cpu.yield_core` is in the image.
+
+    A core that waits for another one spins. Where the host has taken that other core away, or
+    where QEMU itself waits for a core, spinning only prolongs the wait.
+    """
+    own = apic.id()
+    for index in range(cores.count):
+        if cores.apic_ids[index] == own:
+            apic.start_timer(YIELD_TICKS)
+            wait_for_wake(cores.pvm_pages[index])
+            return
