@@ -590,10 +590,10 @@ class Checker(CallChecker):
         if isinstance(case.pattern, ast.MatchAs) and case.pattern.pattern is None:
             if case.pattern.name is not None:
                 self.refuse(case.pattern, "subset", "a case does not bind names", "use the subject")
-            if case.guard is None:
-                self.statements(case.body)
-                return
         test = self.pattern_test(case.pattern, node)
+        if test is None and case.guard is None:
+            self.statements(case.body)
+            return
         if case.guard is not None:
             test = ast.BoolOp(ast.And(), [test, case.guard]) if test else case.guard
         subject_name = self.match_subject(subject)

@@ -12,6 +12,7 @@ from bare.compiler.load import FunctionType
 from bare.compiler.tree import Local, Node
 from bare.memory import Slice
 
+CONSTANT_BITS = 4096  # Of an import-time integer on the way to one that fits.
 FLOAT_OPERATORS = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
 COMPARISONS = {
     ast.Eq: "eq",
@@ -452,8 +453,14 @@ class ExpressionChecker(IntegerChecker):
         if foldable(left) and foldable(right):
             assert isinstance(left, Comptime)
             assert isinstance(right, Comptime)
+            power = isinstance(op, (ast.LShift, ast.Pow)) and isinstance(right.value, int)
+            if power and right.value > CONSTANT_BITS:
+                self.refuse(node, "range", "this constant is too large")
             try:
-                return Comptime(FOLD[type(op)](left.value, right.value))
+                found = FOLD[type(op)](left.value, right.value)
+                if isinstance(found, int) and found.bit_length() > CONSTANT_BITS:
+                    self.refuse(node, "range", "this constant is too large")
+                return Comptime(found)
             except (TypeError, ArithmeticError, ValueError, MemoryError) as error:
                 self.refuse(node, "constant", str(error))
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
@@ -564,6 +571,9 @@ class ExpressionChecker(IntegerChecker):
                 if ty.is_int(x.type) and isinstance(y.value, int):
                     low, high = ty.interval(x.type)
                     return x.type if low <= y.value <= high else ty.INT
+                member = self.constant_type(y.value)
+                if ty.is_enum(member) and member not in ty.possible(x.type):
+                    return ty.normalize(ty.UnionType(*self.possible_of(x), member))
                 return x.type
         assert isinstance(a, Node)
         assert isinstance(b, Node)
