@@ -38,8 +38,8 @@ check: setup
 test: setup
 	@$(MERLION) test
 
-bench: setup
-	@$(MERLION) bench
+bench: model
+	@$(MERLION) bench $(MODEL)
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
