@@ -1,11 +1,12 @@
 """The `bare` command: check modules, look at what the compiler makes of a function.
 
-    bare check FILES...
+    bare check [--stack] FILES...
     bare dump --stage {typed,llvm,asm} file.py:function
 
 `check` compiles every public function of the files with all it calls and prints every error; it
 exits with 1 when there was one. `dump` prints one function of one stage; `file.py:Class.method`
-names a method. Images are built by `merlion build`.
+names a method. `check --stack` also generates machine code and prints the deepest stack of each entry.
+Images are built by `merlion build`.
 """
 
 import argparse
@@ -20,6 +21,8 @@ from bare.compiler.codegen import CodegenError, compile_assembly, optimise
 from bare.compiler.diagnostics import CompileError, Diagnostic, render_all
 from bare.compiler.elf import LinkError
 from bare.compiler.entries import Found, import_path, module_entries
+from bare.compiler.show import show_function
+from bare.compiler.stack_use import depths, without_red_zone
 
 STAGES = ("typed", "llvm", "asm")
 
@@ -29,13 +32,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bare", description="Compile typed Python.")
     commands = parser.add_subparsers(dest="command", required=True)
     check = commands.add_parser("check", help="report every error of the modules")
+    check.add_argument("--stack", action="store_true", help="print the deepest stack of each entry")
     check.add_argument("files", nargs="+", type=Path, metavar="FILE")
     dump = commands.add_parser("dump", help="print a function as a stage of the compiler sees it")
     dump.add_argument("--stage", choices=STAGES, default="llvm")
     dump.add_argument("target", metavar="FILE:FUNCTION")
     options = parser.parse_args(arguments)
     if options.command == "check":
-        return check_files(options.files)
+        status = check_files(options.files)
+        if options.stack and status == 0:
+            print("\n".join(line for file in options.files for line in stack_lines(file)))
+        return status
     try:
         print(dump_function(options.target, options.stage))
     except (CompileError, CodegenError, LinkError, LookupError) as error:
@@ -70,6 +77,24 @@ def check_module(module: ModuleType) -> None:
         compile_unit(entries, "jit")
 
 
+def stack_lines(file: Path) -> list[str]:
+    """The deepest stack of each entry of a module, with the calls on the way down."""
+    from bare.compiler.unit import compile_unit
+
+    entries = [item.function for item in module_entries(import_path(file))]
+    if not entries:
+        return []
+    unit = compile_unit(entries, "jit")
+    texts = [without_red_zone(ir) for ir in unit.shards.values()]
+    found = depths(compile_assembly(text, "jit") for text in texts)
+    lines = []
+    for source, entry in unit.entries.items():
+        depth = found[entry.symbol]
+        path = " > ".join(step for step in depth.path[1:])
+        lines.append(f"{depth.size:>8} bytes  {source.__module__}.{source.__qualname__}  {path}")
+    return sorted(lines, reverse=True)
+
+
 def import_failure(file: Path, error: Exception) -> Diagnostic:
     """An exception at import as a diagnostic at the innermost line of `file`."""
     line = 1
@@ -89,10 +114,9 @@ def dump_function(target: str, stage: str) -> str:
         raise LookupError(f"{target}: write FILE:FUNCTION")
     found = find_entry(import_path(Path(file)), name)
     unit = compile_unit([found.function], "jit", split=False)
-    if stage == "typed":
-        text = getattr(unit, "typed", None)
-        return str(text() if callable(text) else text)
     full = f"{found.function.__module__}.{found.function.__qualname__}"
+    if stage == "typed":
+        return "\n".join(show_function(f) for f in unit.functions if f.name.startswith(full))
     if stage == "llvm":
         return llvm_function(optimise(unit.ir, "jit"), full)
     return assembly_function(compile_assembly(unit.ir, "jit"), full)
