@@ -96,6 +96,11 @@ def optimise(ir: str, mode: Mode) -> str:
     return _cached(ir, mode, "ir", True).decode()
 
 
+def read_object(key: str) -> bytes:
+    """An object that was generated before, by its cache key. Raises OSError."""
+    return (cache_directory() / f"{key}.object").read_bytes()
+
+
 def _cached(ir: str, mode: Mode, output: str, use_cache: bool) -> bytes:
     path = cache_directory() / f"{cache_key(ir, mode, output)}.{output}"
     if use_cache:
@@ -105,11 +110,11 @@ def _cached(ir: str, mode: Mode, output: str, use_cache: bool) -> bytes:
             pass  # Not there, or not readable: generate it.
     result = _run_child(ir, mode, output)
     if use_cache:
-        _store(path, result)
+        store(path, result)
     return result
 
 
-def _store(path: Path, data: bytes) -> None:
+def store(path: Path, data: bytes) -> None:
     """Write atomically. A cache that cannot be written costs time, not correctness."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -93,6 +93,18 @@ def _value(annotation: Any) -> Any:
         raise SignatureError(f"{annotation!r} is not a type of the language: {error}", "") from None
 
 
+def owner_of(source: FunctionType) -> tuple[Any, bool]:
+    """The class a function is a method of (None: a plain function), and whether it is static."""
+    parts = source.__qualname__.split(".")
+    if len(parts) == 1 or "<locals>" in parts:
+        return None, True
+    owner: Any = source.__globals__.get(parts[0])
+    for name in parts[1:-1]:
+        owner = vars(owner)[name]
+    found = vars(owner).get(parts[-1]) if owner is not None else None
+    return owner, isinstance(found, staticmethod)
+
+
 @dataclass
 class Instances:
     """All instances asked for so far."""

@@ -14,7 +14,7 @@ from typing import Any, NoReturn, Protocol
 
 from bare.allocation import Allocation
 from bare.compiler.calls import EntryLike, Marshal
-from bare.compiler.codegen import compile_objects
+from bare.compiler.codegen import cache_key, compile_objects
 from bare.compiler.loader import LoadedObject, enter_ir
 from bare.trap import Trap
 
@@ -62,12 +62,13 @@ class UnitLike(Protocol):
 class Program:
     """A unit loaded into the process. Keeps its code and static data alive."""
 
-    def __init__(self, unit: UnitLike, use_cache: bool = True) -> None:
-        """Generate (or fetch) the object and load it."""
+    def __init__(
+        self, unit: UnitLike, use_cache: bool = True, objects: Sequence[bytes] | None = None
+    ) -> None:
+        """Load a program from its objects, which are generated (or fetched) if not given."""
         self.unit = unit
-        texts = list(unit.shards.values())
-        texts[-1] += "\n" + enter_ir()
-        objects = compile_objects(texts, "jit", use_cache)
+        if objects is None:
+            objects = compile_objects(texts_of(unit), "jit", use_cache)
         addresses = {symbol: where.address for symbol, where in unit.statics.items()}
         self._loaded = LoadedObject(objects, addresses)
         self._enter = self._loaded.enter_function()
@@ -96,11 +97,28 @@ class Program:
         raise Trap(found.reason, found.file, found.line, found.column)
 
 
+def texts_of(unit: UnitLike) -> list[str]:
+    """The IR of the program's modules, with what enters and leaves it."""
+    texts = list(unit.shards.values())
+    texts[-1] += "\n" + enter_ir()
+    return texts
+
+
 def load(entries: Sequence[Callable[..., Any]], checked: bool = False) -> Program:
     """Compile `entries` with everything they call and load them.
 
     With `checked`, functions marked @unchecked keep their checks.
     """
+    from bare.compiler import build_cache
+
+    functions: list[Any] = [getattr(entry, "__func__", entry) for entry in entries]
+    found = build_cache.find(functions, checked)
+    if found is not None:
+        return Program(found, objects=found.objects)
     from bare.compiler.unit import compile_unit
 
-    return Program(compile_unit(list(entries), "jit", checked=checked))
+    unit = compile_unit(functions, "jit", checked=checked)
+    program = Program(unit)
+    keys = [cache_key(text, "jit") for text in texts_of(unit)]
+    build_cache.keep(functions, checked, unit, keys)
+    return program

@@ -18,7 +18,7 @@ from bare.compiler.callgraph import refuse_recursion
 from bare.compiler.check import Checker
 from bare.compiler.diagnostics import Diagnostics, Span
 from bare.compiler.emit_values import SITE_BITS, SITES_SYMBOL
-from bare.compiler.instances import Instances, SignatureError
+from bare.compiler.instances import Instances, SignatureError, owner_of
 from bare.compiler.llvm import Linkage, stored
 from bare.compiler.partition import is_small, package_of, partition
 from bare.compiler.shard import Program, Shard, Site, in_source_order, site_table
@@ -60,18 +60,6 @@ class Unit:
         """The text of the only module."""
         (text,) = self.shards.values()
         return text
-
-
-def owner_of(source: FunctionType) -> tuple[Any, bool]:
-    """The class a function is a method of (None: a plain function), and whether it is static."""
-    parts = source.__qualname__.split(".")
-    if len(parts) == 1 or "<locals>" in parts:
-        return None, True
-    owner: Any = source.__globals__.get(parts[0])
-    for name in parts[1:-1]:
-        owner = vars(owner)[name]
-    found = vars(owner).get(parts[-1]) if owner is not None else None
-    return owner, isinstance(found, staticmethod)
 
 
 def check_program(

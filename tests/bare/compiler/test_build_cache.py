@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bare.compiler import build_cache, jit, partition
+from bare.compiler import build_cache, jit, load, partition
 from bare.compiler.unit import Unit, compile_unit
 from bare.memory import Slice
 from bare.trap import Trap
@@ -71,6 +71,7 @@ def forget() -> None:
     for name in [n for n in sys.modules if n.partition(".")[0] == "cached_program"]:
         del sys.modules[name]
     importlib.invalidate_caches()
+    load._functions.cache_clear()
 
 
 def program() -> ModuleType:
