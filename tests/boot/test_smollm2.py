@@ -1,0 +1,89 @@
+"""SmolLM2 on the booted machine against the reference data, at native speed.
+
+How to compare: shared/data/README.md. The reference's tokens are fed as prompts; where its best
+token leads by at least 0.5 ours must be the same. With F16 weights all tokens must be equal.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from merlion.cli.accelerator import Accelerator
+from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, find_model, serving
+
+pytestmark = [pytest.mark.qemu, pytest.mark.model]
+DATA = TINY_MODEL.parent / "smollm2_exact.json"
+MARGIN = 0.5
+STEP = 4  # Every fourth position: a prompt each.
+SECONDS_TO_PROMPT = 5.0  # 0.1 on an idle machine; tests must not fail on a busy one.
+
+
+@pytest.fixture(scope="module", params=["Q4_0", "Q4_1", "Q8_0", "F16"])
+def loaded(
+    request: pytest.FixtureRequest, accelerator: Accelerator
+) -> Iterator[tuple[str, Booted, Any]]:
+    kind = request.param
+    path = find_model(kind)
+    if path is None or not DATA.exists():
+        pytest.skip(f"no SmolLM2 in {kind}, or no reference data")
+    with serving(accelerator, path, cores=2) as machine:
+        yield kind, machine, json.loads(DATA.read_text())["files"][kind]["greedy"]
+
+
+@pytest.mark.parametrize("prompt", ["story", "capital", "code"])
+def test_tokens(loaded: tuple[str, Booted, Any], prompt: str) -> None:
+    kind, machine, exact = loaded
+    entry = exact[prompt]
+    ids, start = entry["ids"], entry["prompt_ids"]
+    if kind == "F16":
+        wanted = machine.detokenize(ids)
+        assert machine.complete(start, len(ids), ignore_eos=True) == wanted
+        return
+    checked = 0
+    for i in range(0, len(ids), STEP):
+        top = entry["top5"][i]
+        wanted = machine.detokenize([ids[i]])
+        if top[0][1] - top[1][1] < MARGIN or "\ufffd" in wanted:
+            continue
+        assert machine.complete([*start, *ids[:i]], 1, ignore_eos=True) == wanted, f"token {i}"
+        checked += 1
+    assert checked > 2
+
+
+def test_tokenizer(fast: Booted) -> None:
+    strings = json.loads((DATA.parent / "smollm2_tokenize.json").read_text())
+    text = "Hello, world! 你好 😀\n\tdef f(x): return x**2"
+    reply = fast.request("/tokenize", {"content": text}).json
+    assert fast.detokenize(reply["tokens"]) == text
+    assert strings
+
+
+def test_prompt_and_load_times_are_shown(fast: Booted) -> None:
+    assert fast.prompt_seconds < SECONDS_TO_PROMPT
+    text = fast.execute("ai-info")
+    assert re.search(r"\d+ MiB in \d+ ms", text)
+
+
+def test_chat_streams(fast: Booted) -> None:
+    messages: Any = [{"role": "user", "content": "What is the capital of France?"}]
+    with openai.OpenAI(base_url=fast.url, api_key="x", timeout=HTTP_SECONDS) as client:
+        whole = client.chat.completions.create(
+            model="x", messages=messages, max_tokens=24, temperature=0
+        )
+        stream = client.chat.completions.create(
+            model="x", messages=messages, max_tokens=24, temperature=0, stream=True
+        )
+        parts = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
+    assert "Paris" in (whole.choices[0].message.content or "")
+    assert "".join(parts) == whole.choices[0].message.content
+    assert len([part for part in parts if part]) > 4
+
+
+def test_shell_answers(fast: Booted) -> None:
+    text = fast.execute("ai What is the capital of France?")
+    assert re.search(r"\[\d+ tokens in \S+ s \| \S+ tok/s \| first token \S+ ms \| ", text)
+    assert "page faults 0" in fast.execute("free")
