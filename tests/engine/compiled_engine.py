@@ -37,6 +37,7 @@ class CompiledEngine:
         context: int = 512,
         sequences: int = 4,
         requests: int = 16,
+        helpers: bool = True,
     ) -> None:
         program = compiled_entries()
         self.call: dict[Any, Any] = {entry: program.function(entry) for entry in ENTRIES}
@@ -54,7 +55,7 @@ class CompiledEngine:
         self.open = True
         self.helpers = [
             threading.Thread(target=self.help, args=(index,), daemon=True)
-            for index in range(1, threads)
+            for index in range(1, threads if helpers else 1)
         ]
         for helper in self.helpers:
             helper.start()

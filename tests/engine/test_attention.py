@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 
 from bare import f32
-from merlion.engine.kernels.attention import QueryTile
+from bare.testing import PYTHON
+from merlion.engine.kernels.attention import QueryTile, partial_stride
 from merlion.engine.kv_cache import KvCache
 from tests.engine.levels import kernel_levels
 from tests.engine.matrices import Floats, arena, array_of, floats
-
-POSITIONS = 21
 
 impl = kernel_levels("merlion.engine.kernels.attention", "merlion.engine.kv_cache")
 
@@ -19,48 +18,67 @@ impl = kernel_levels("merlion.engine.kernels.attention", "merlion.engine.kv_cach
 def attended(
     impl: Any, queries: Floats, visible: list[int], keys: Floats, values: Floats
 ) -> Floats:
-    """The kernel's outputs for up to four queries."""
-    space = arena(1 << 20)
+    """The kernel's outputs for up to eight queries."""
+    context = (len(keys) + 15) // 16 * 16
+    space = arena(4 << 20)
     size = queries.shape[1]
     cache = space.alloc(KvCache)
-    cache.init(space, 2, 2, 2, size, 32)
+    cache.init(space, 2, 2, 2, size, context)
     for position in range(len(keys)):
         row = np.stack([np.zeros(size, np.float32), keys[position]])
         cache.store_key(1, 1, position, floats(space, row), 0, 2 * size)
         row = np.stack([np.zeros(size, np.float32), values[position]])
         cache.store_value(1, 1, position, floats(space, row), 4, 2 * size)
     tile = space.alloc(QueryTile)
-    tile.init(space, 32)
-    for i in range(4):
+    tile.init(space)
+    tile.count = len(queries)
+    for i in range(8):
         query = min(i, len(queries) - 1)
         tile.visible[i] = visible[query]
         tile.source[i] = query * size
-        tile.target[i] = query * size
-    output = space.slice(f32, 4 * size)
+    stride = partial_stride(size)
+    partials = space.slice(f32, 16 * stride)
     impl.attend(
         tile,
         floats(space, queries),
         cache.head_keys(1, 1, 1),
         cache.head_values(1, 1, 1),
         size,
-        cache.value_stride,
-        output,
+        partials,
     )
-    return array_of(output).reshape(4, size)[: len(queries)]
+    output = space.slice(f32, size)
+    found = []
+    for i in range(len(queries)):
+        impl.settle(partials[i * stride : (i + 1) * stride], output)
+        found.append(array_of(output))
+    return np.stack(found)
 
 
-@pytest.mark.parametrize("size", [8, 20, 64])
-def test_attention_equals_numpy_and_ignores_neighbours(impl: Any, size: int) -> None:
+def check(impl: Any, size: int, visible: list[int]) -> None:
+    """Numpy's result, and the same bits for the first query alone and the last four."""
     random = np.random.default_rng(7)
-    queries = random.standard_normal((3, size)).astype(np.float32) * 2
-    keys = random.standard_normal((POSITIONS, size)).astype(np.float16).astype(np.float32)
-    values = random.standard_normal((POSITIONS, size)).astype(np.float16).astype(np.float32)
-    visible = [3, 21, 16]
+    positions = max(visible)
+    queries = random.standard_normal((len(visible), size)).astype(np.float32) * 2
+    keys = random.standard_normal((positions, size)).astype(np.float16).astype(np.float32)
+    values = random.standard_normal((positions, size)).astype(np.float16).astype(np.float32)
     found = attended(impl, queries, visible, keys, values)
     for query, seen in enumerate(visible):
         scores = keys[:seen] @ queries[query] / np.sqrt(size)
         weights = np.exp(scores - scores.max())
         wanted = weights / weights.sum() @ values[:seen]
-        np.testing.assert_allclose(found[query], wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[query], wanted, rtol=1e-5, atol=2e-6)
     alone = attended(impl, queries[:1], visible[:1], keys, values)
     np.testing.assert_array_equal(alone[0], found[0])
+    last = attended(impl, queries[-4:], visible[-4:], keys, values)
+    np.testing.assert_array_equal(last, found[-4:])
+
+
+@pytest.mark.parametrize("size", [8, 20, 64])
+def test_attention_equals_numpy_and_ignores_neighbours(impl: Any, size: int) -> None:
+    check(impl, size, [3, 21, 16])
+
+
+def test_ranges_and_full_tiles(impl: Any, request: pytest.FixtureRequest) -> None:
+    if request.node.callspec.params["impl"] == PYTHON:
+        pytest.skip("too slow for CPython")
+    check(impl, 64, [3, 700, 256, 257, 600, 5, 512, 513])

@@ -22,11 +22,11 @@ from merlion.engine.limits import (
     SEQUENCE_COUNT_MAX,
     THREAD_COUNT_MAX,
 )
-from merlion.engine.llama import workspace_bytes
 from merlion.engine.model import NoRoom, UnsupportedType
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 from merlion.engine.vocab import VOCABULARY_MESSAGES
+from merlion.engine.workspace import workspace_bytes
 
 
 class LoadStage(Enum):
@@ -101,6 +101,7 @@ class Engine(Struct):
         self.batch_rows = min(max(config.batch_rows, self.sequences), BATCH_ROWS_MAX)
         threads = usize(min(max(config.threads, 1), THREAD_COUNT_MAX))
         self.team.init(arena, threads)
+        self.team.start(threads)
         model = self.team.llama.model
         wrong = model.load(self.gguf, self.hparams, round_up(self.context), arena)
         if isinstance(wrong, UnsupportedType):
@@ -108,7 +109,10 @@ class Engine(Struct):
         if isinstance(wrong, NoRoom):
             return LoadError(LoadStage.MEMORY, b"not enough memory for the weights", b"")
         self.weights_bytes = arena.used - before
-        return self.make_room(arena, threads)
+        no_room = self.make_room(arena, threads)
+        if no_room is None:
+            self.team.repack()
+        return no_room
 
     def make_room(self, arena: Arena, threads: usize) -> LoadError | None:
         """The cache and the workspace."""

@@ -5,7 +5,8 @@
 
 A vector of keys holds one dimension of 16 positions, so scores need no horizontal sum; a vector
 of values holds 16 dimensions of one position. `value_stride` is the head size rounded up to 16.
-A slot belongs to one sequence; positions at or after its length are never read into a result.
+A slot belongs to one sequence; positions at or after its length are never read into a result, so
+the storage starts with whatever was there.
 """
 
 from bare import Arena, Slice, Struct, f16, f32, unchecked, usize
@@ -46,8 +47,8 @@ class KvCache(Struct):
         self.context = round_up(context)
         self.value_stride = round_up(head_size)
         heads = layer_count * slot_count * head_count
-        self.keys = arena.slice(f16, heads * self.context * head_size)
-        self.values = arena.slice(f16, heads * self.context * self.value_stride)
+        self.keys = arena.unset(f16, heads * self.context * head_size)
+        self.values = arena.unset(f16, heads * self.context * self.value_stride)
 
     def head_keys(self, layer: usize, slot: usize, head: usize) -> Slice[f16]:
         """Keys of one head: [position / 16][dimension][16]."""

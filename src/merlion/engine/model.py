@@ -1,7 +1,7 @@
 """The weights of a llama, repacked, and its dimensions.
 
 Shapes are [outputs, inputs]; every matrix maps a row of inputs to a row of outputs.
-Invariant: after `load` returns None nothing here changes.
+Invariant: after `load` and `repack_groups` nothing here changes.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,10 @@ from merlion.engine.hparams import Hyperparameters
 from merlion.engine.kernels.rope import RopeTable
 from merlion.engine.quant import Format, dequantise_row, find_format, is_quantised, row_bytes
 from merlion.engine.repack import allocate, repack
+from merlion.engine.shares import overlap
 from merlion.engine.tensor import Matrix, repacked_bytes
+
+MATRICES = 7  # Of a layer.
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,10 @@ class Model(Struct):
     def load(
         self, gguf: Gguf, hparams: Hyperparameters, context: usize, arena: Arena
     ) -> ModelError | None:
-        """Repack every weight of a file whose shapes `hparams` has checked."""
+        """Make room for every weight of a file whose shapes `hparams` has checked.
+
+        The matrices are filled by `repack_groups`.
+        """
         self.width = hparams.embedding_length
         self.hidden = hparams.feed_forward_length
         self.head_count = hparams.head_count
@@ -118,7 +124,7 @@ class Model(Struct):
         return total
 
     def load_layer(self, gguf: Gguf, index: u32, layer: Layer, arena: Arena) -> None:
-        """Repack the nine tensors of one block."""
+        """The nine tensors of one block."""
         layer.attention_norm = vector(gguf, block_tensor(gguf, index, b"attn_norm.weight"), arena)
         layer.feed_norm = vector(gguf, block_tensor(gguf, index, b"ffn_norm.weight"), arena)
         self.load_matrix(gguf, block_tensor(gguf, index, b"attn_q.weight"), layer.query, arena)
@@ -158,13 +164,56 @@ class Model(Struct):
         )
 
     def load_matrix(self, gguf: Gguf, tensor: Tensor | None, matrix: Matrix, arena: Arena) -> None:
-        """Repack one tensor."""
+        """Make room for one tensor."""
         assert tensor is not None, "checked by Hyperparameters.read"
         form = format_of(tensor)
         allocate(matrix, form, usize(tensor.dims[1]), usize(tensor.dims[0]), arena)
-        repack(matrix, gguf.tensor_data(tensor), 0, matrix.groups)
+        matrix.source = gguf.tensor_data(tensor)
         self.uses_int8 = self.uses_int8 or is_quantised(form)
         self.weight_bytes += matrix.stored_bytes()
+
+    @property
+    def matrix_count(self) -> usize:
+        """Matrices that products read."""
+        return len(self.layers) * MATRICES + 1
+
+    def matrix(self, index: usize) -> Matrix:
+        """Matrix `index` of 7 a layer and the output."""
+        if index // MATRICES == len(self.layers):
+            return self.output
+        layer = self.layers[index // MATRICES]
+        match index % MATRICES:
+            case 0:
+                return layer.query
+            case 1:
+                return layer.key
+            case 2:
+                return layer.value
+            case 3:
+                return layer.output
+            case 4:
+                return layer.gate
+            case 5:
+                return layer.up
+            case _:
+                return layer.down
+
+    def group_total(self) -> usize:
+        """Groups of all matrices, to be repacked."""
+        total: usize = 0
+        for index in range(self.matrix_count):
+            total += self.matrix(index).groups
+        return total
+
+    def repack_groups(self, first: usize, last: usize) -> None:
+        """Fill groups [first, last) of all matrices, in order."""
+        start: usize = 0
+        for index in range(self.matrix_count):
+            matrix = self.matrix(index)
+            low, high = overlap(first, last, start, matrix.groups)
+            if low < high:
+                repack(matrix, matrix.source, low, high)
+            start += matrix.groups
 
     def embed(self, token: u32, out: Slice[f32]) -> None:
         """The embedding of a token."""

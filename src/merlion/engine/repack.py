@@ -4,18 +4,18 @@ Invariant: `unpacked_value` of the result equals `dequantise_row` of the file, v
 repacking moves and re-biases quants and never rounds.
 """
 
-from bare import Arena, Slice, f16, f32, reinterpret, u8, u16, unchecked, usize, wrap
+from bare import Arena, Slice, f16, f32, reinterpret, u8, u16, u32, unchecked, unroll, usize
 from merlion.engine.kernels.shapes import BLOCK, GROUP, group_count
 from merlion.engine.quant import Format, row_bytes
 from merlion.engine.tensor import Matrix
 
 Q4_CHUNKS = 4  # 4-byte runs in the 16 quant bytes of a Q4 block.
 Q8_CHUNKS = 8  # 4-byte runs in the 32 quant bytes of a Q8_0 block.
-SIGN_BIT = 0x80  # Turns i8 q into u8 q + 128.
+SIGN_BITS = 0x8080_8080  # Turns i8 q into u8 q + 128, four at a time.
 
 
 def allocate(matrix: Matrix, form: Format, rows: usize, columns: usize, arena: Arena) -> None:
-    """Give a matrix its shape and its storage, zeroed (so padding rows are zero)."""
+    """Give a matrix its shape and its storage, which `repack` fills."""
     matrix.format = form
     matrix.rows = rows
     matrix.columns = columns
@@ -23,103 +23,141 @@ def allocate(matrix: Matrix, form: Format, rows: usize, columns: usize, arena: A
     blocks = columns // BLOCK
     match form:
         case Format.F32:
-            matrix.floats = arena.slice(f32, padded * columns)
+            matrix.floats = arena.unset(f32, padded * columns)
         case Format.F16:
-            matrix.halves = arena.slice(f16, padded * columns)
+            matrix.halves = arena.unset(f16, padded * columns)
         case Format.Q8_0:
-            matrix.quants = arena.slice(u8, padded * blocks * BLOCK)
-            matrix.scales = arena.slice(f16, padded * blocks)
+            matrix.quants = arena.unset(u8, padded * blocks * BLOCK)
+            matrix.scales = arena.unset(f16, padded * blocks)
         case Format.Q4_0:
-            matrix.quants = arena.slice(u8, padded * blocks * BLOCK // 2)
-            matrix.scales = arena.slice(f16, padded * blocks)
+            matrix.quants = arena.unset(u8, padded * blocks * BLOCK // 2)
+            matrix.scales = arena.unset(f16, padded * blocks)
         case Format.Q4_1:
-            matrix.quants = arena.slice(u8, padded * blocks * BLOCK // 2)
-            matrix.scales = arena.slice(f16, padded * blocks)
-            matrix.minimums = arena.slice(f16, padded * blocks)
+            matrix.quants = arena.unset(u8, padded * blocks * BLOCK // 2)
+            matrix.scales = arena.unset(f16, padded * blocks)
+            matrix.minimums = arena.unset(f16, padded * blocks)
 
 
 def repack(matrix: Matrix, data: Slice[u8], first: usize, last: usize) -> None:
     """Fill groups [first, last) from the tensor's file bytes."""
     stride = row_bytes(matrix.format, matrix.columns)
     assert len(data) == stride * matrix.rows, "the file holds every row"
-    last_row = min(last * GROUP, matrix.rows)
-    for row in range(first * GROUP, last_row):
-        source = data[row * stride : (row + 1) * stride]
+    assert last <= matrix.groups
+    for group in range(first, last):
+        start = group * GROUP
+        end = min(start + GROUP, matrix.rows)
+        rows = data[start * stride : end * stride]
+        if end < start + GROUP:
+            clear_group(matrix, group)
         match matrix.format:
             case Format.F32:
-                repack_f32(matrix, row, reinterpret(f32, source))
+                repack_f32(matrix, group, reinterpret(f32, rows))
             case Format.F16:
-                repack_f16(matrix, row, reinterpret(f16, source))
+                repack_f16(matrix, group, reinterpret(u16, rows))
             case Format.Q8_0:
-                repack_q8_0(matrix, row, source)
+                repack_q8_0(matrix, group, reinterpret(u16, rows))
             case Format.Q4_0:
-                repack_q4(matrix, row, source, 2)
+                repack_q4(matrix, group, reinterpret(u16, rows), 1)
             case Format.Q4_1:
-                repack_q4(matrix, row, source, 4)
+                repack_q4(matrix, group, reinterpret(u16, rows), 2)
 
 
-@unchecked("the row is asserted to lie in the storage")
-def repack_f32(matrix: Matrix, row: usize, source: Slice[f32]) -> None:
-    """One row: value k to [group][k][row in group]."""
-    assert len(source) == matrix.columns
-    assert (row // GROUP + 1) * GROUP * matrix.columns <= len(matrix.floats)
-    at = row // GROUP * matrix.columns * GROUP + row % GROUP
-    for value in source:
-        matrix.floats[at] = value
-        at += GROUP
+def clear_group(matrix: Matrix, group: usize) -> None:
+    """Zero a group that has fewer than 16 rows."""
+    scales = matrix.blocks * GROUP
+    values = matrix.columns * GROUP
+    match matrix.format:
+        case Format.F32:
+            matrix.floats[group * values : (group + 1) * values].fill(0.0)
+        case Format.F16:
+            matrix.halves[group * values : (group + 1) * values].fill(0.0)
+        case Format.Q8_0:
+            matrix.quants[group * values : (group + 1) * values].fill(0)
+            matrix.scales[group * scales : (group + 1) * scales].fill(0.0)
+        case Format.Q4_0 | Format.Q4_1:
+            matrix.quants[group * values // 2 : (group + 1) * values // 2].fill(0)
+            matrix.scales[group * scales : (group + 1) * scales].fill(0.0)
+            if matrix.format == Format.Q4_1:
+                matrix.minimums[group * scales : (group + 1) * scales].fill(0.0)
 
 
-@unchecked("the row is asserted to lie in the storage")
-def repack_f16(matrix: Matrix, row: usize, source: Slice[f16]) -> None:
-    """One row: value k to [group][k][row in group], as bits."""
-    assert len(source) == matrix.columns
-    assert (row // GROUP + 1) * GROUP * matrix.columns <= len(matrix.halves)
-    bits = reinterpret(u16, source)
+@unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
+def repack_f32(matrix: Matrix, group: usize, source: Slice[f32]) -> None:
+    """Value k of each row to [group][k][row in group]."""
+    columns = matrix.columns
+    assert len(source) % columns == 0
+    assert len(source) <= GROUP * columns
+    assert (group + 1) * GROUP * columns <= len(matrix.floats)
+    base = group * columns * GROUP
+    for row in range(len(source) // columns):
+        for k in range(columns):
+            matrix.floats[base + k * GROUP + row] = source[row * columns + k]
+
+
+@unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
+def repack_f16(matrix: Matrix, group: usize, source: Slice[u16]) -> None:
+    """Value k of each row to [group][k][row in group], as bits."""
+    columns = matrix.columns
+    assert len(source) % columns == 0
+    assert len(source) <= GROUP * columns
+    assert (group + 1) * GROUP * columns <= len(matrix.halves)
     target = reinterpret(u16, matrix.halves)
-    at = row // GROUP * matrix.columns * GROUP + row % GROUP
-    for value in bits:
-        target[at] = value
-        at += GROUP
+    base = group * columns * GROUP
+    rows = len(source) // columns
+    for k in range(columns):
+        for row in range(rows):
+            target[base + k * GROUP + row] = source[row * columns + k]
 
 
-@unchecked("the row is asserted to lie in the storage, and the source to hold its blocks")
-def repack_q8_0(matrix: Matrix, row: usize, source: Slice[u8]) -> None:
-    """One row of 34-byte blocks: scale, 32 x i8."""
-    blocks = matrix.columns // BLOCK
-    assert len(source) == blocks * 34
-    assert (row // GROUP + 1) * blocks * GROUP * BLOCK <= len(matrix.quants)
+@unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
+def repack_q8_0(matrix: Matrix, group: usize, source: Slice[u16]) -> None:
+    """Rows of 34-byte blocks: scale, 32 x i8. `source` is in 16-bit words."""
+    blocks = matrix.blocks
+    stride = blocks * 17
+    assert len(source) % stride == 0
+    assert len(source) <= GROUP * stride
+    assert (group + 1) * blocks * GROUP * BLOCK <= len(matrix.quants)
+    assert (group + 1) * blocks * GROUP <= len(matrix.scales)
     scales = reinterpret(u16, matrix.scales)
-    lane = row % GROUP
+    words = reinterpret(u32, matrix.quants)
+    rows = len(source) // stride
     for block in range(blocks):
-        at = row // GROUP * blocks + block
-        start = block * 34
-        scales[at * GROUP + lane] = wrap(u16, source[start] | source[start + 1] << 8)
-        for chunk in range(Q8_CHUNKS):
-            to = (at * Q8_CHUNKS + chunk) * 4 * GROUP + lane * 4
-            for i in range(4):
-                matrix.quants[to + i] = source[start + 2 + chunk * 4 + i] ^ SIGN_BIT
+        at = group * blocks + block
+        for row in range(rows):
+            start = row * stride + block * 17
+            scales[at * GROUP + row] = source[start]
+            for chunk in unroll(Q8_CHUNKS):
+                low = u32(source[start + 1 + chunk * 2])
+                word = low | u32(source[start + 2 + chunk * 2]) << 16
+                words[(at * Q8_CHUNKS + chunk) * GROUP + row] = word ^ SIGN_BITS
 
 
-@unchecked("the row is asserted to lie in the storage, and the source to hold its blocks")
-def repack_q4(matrix: Matrix, row: usize, source: Slice[u8], header: usize) -> None:
-    """One row of Q4_0 (header 2: scale) or Q4_1 (header 4: scale, minimum) blocks."""
-    blocks = matrix.columns // BLOCK
-    stride = header + BLOCK // 2
-    assert len(source) == blocks * stride
-    assert (row // GROUP + 1) * blocks * GROUP * BLOCK // 2 <= len(matrix.quants)
+@unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
+def repack_q4(matrix: Matrix, group: usize, source: Slice[u16], header: usize) -> None:
+    """Rows of Q4_0 (header 1: scale) or Q4_1 (header 2: scale, minimum) blocks, in 16-bit words."""
+    blocks = matrix.blocks
+    size = header + BLOCK // 4
+    stride = blocks * size
+    assert len(source) % stride == 0
+    assert len(source) <= GROUP * stride
+    assert (group + 1) * blocks * GROUP * BLOCK // 2 <= len(matrix.quants)
+    assert (group + 1) * blocks * GROUP <= len(matrix.scales)
+    assert header == 1 or (group + 1) * blocks * GROUP <= len(matrix.minimums)
     scales = reinterpret(u16, matrix.scales)
     minimums = reinterpret(u16, matrix.minimums)
-    lane = row % GROUP
+    words = reinterpret(u32, matrix.quants)
+    rows = len(source) // stride
     for block in range(blocks):
-        at = row // GROUP * blocks + block
-        start = block * stride
-        scales[at * GROUP + lane] = wrap(u16, source[start] | source[start + 1] << 8)
-        if header == 4:
-            minimums[at * GROUP + lane] = wrap(u16, source[start + 2] | source[start + 3] << 8)
-        for chunk in range(Q4_CHUNKS):
-            to = (at * Q4_CHUNKS + chunk) * 4 * GROUP + lane * 4
-            for i in range(4):
-                matrix.quants[to + i] = source[start + header + chunk * 4 + i]
+        at = group * blocks + block
+        for row in range(rows):
+            start = row * stride + block * size
+            scales[at * GROUP + row] = source[start]
+            if header == 2:
+                minimums[at * GROUP + row] = source[start + 1]
+            for chunk in unroll(Q4_CHUNKS):
+                low = u32(source[start + header + chunk * 2])
+                word = low | u32(source[start + header + 1 + chunk * 2]) << 16
+                words[(at * Q4_CHUNKS + chunk) * GROUP + row] = word
 
 
 def unpacked_value(matrix: Matrix, row: usize, column: usize) -> f32:

@@ -1,69 +1,186 @@
-"""The threads that compute one forward pass together.
+"""The threads that compute together: forward passes, and repacking while a model is loaded.
 
 Member 0 is the leader: it fills the batch, calls `run` and samples. The others call `help` with
-their index, over and over; it takes part in passes as they are started and returns when it has
-polled `spin_limit` times in vain, so that the caller may sleep. Before sleeping for good a caller
-asks `is_wanted`; a pass started meanwhile waits for every member at its first barrier.
+their index, over and over; it takes part in what is computed and returns when it has polled
+`spin_limit` times in vain, so that the caller may sleep. Helping is never required and may begin
+and end at any time: what a helper does not take, the others do (shares.py).
 
-A team of one needs no helper and never waits.
+Who waits spins at first, then yields the core on every turn: a thread whose chunk is waited for may
+need the very core.
 """
 
-from bare import Arena, Array, Slice, Struct, array, u8, u32, usize, wrap
-from bare.atomic import Atomic
-from bare.cpu import pause
-from merlion.engine.llama import Llama
+from enum import IntEnum
 
-LINE_PADDING = 60  # To the end of a 64-byte cache line after a u32.
+from bare import Arena, Array, Slice, Struct, array, u8, u32, u64, usize
+from bare.atomic import Atomic
+from bare.cpu import pause, yield_core
+from merlion.engine.llama import Llama
+from merlion.engine.shares import NO_CHUNK, Shares, share
+
+LINE_PADDING_4 = 60  # To the end of a 64-byte cache line after a u32.
+STEAL_POLLS = 32  # Polls between looks at the queues of others.
+SPIN_POLLS = 2_000  # About 50 us: polls before the core is yielded.
+REPACK_CHUNKS_A_MEMBER = 32
+
+
+class Job(IntEnum):
+    """What the chunks of a phase are part of."""
+
+    FORWARD = 0
+    REPACK = 1
 
 
 class Member(Struct):
-    """What one helper knows; on a line of its own."""
+    """What one thread has done, ever. Written by it alone."""
 
-    seen: u32  # The last pass it took part in.
-    padding: Array[u8] = array(LINE_PADDING)
+    chunks: u64
+    steals: u64  # Chunks taken from another's queue.
+    polls: u64  # Waiting turns.
+    yields: u64  # Of them, those that gave the core away.
+    padding: Array[u8] = array(32)
 
 
 class Team(Struct):
     """A model and the threads that run it."""
 
-    started: Atomic[u32]  # Passes started; free-running.
-    started_padding: Array[u8] = array(LINE_PADDING)
+    shares: Shares
+    running: Atomic[u32]  # Nonzero while something is computed.
+    running_padding: Array[u8] = array(LINE_PADDING_4)
+    open: Atomic[u32]  # Nonzero: `init` is done, helpers may look.
+    job: Job
+    repack_groups: usize
+    repack_chunks: usize
+    passes: u64  # Forward passes.
+    phases: u64  # Phases of all jobs.
     members: Slice[Member]
     llama: Llama
 
     def init(self, arena: Arena, members_max: usize) -> None:
         """A team of one, with room for `members_max`."""
+        self.open.store(0)
         self.members = arena.slice(Member, members_max)
-        self.llama.barrier.members = 1
+        self.shares.init(arena, members_max)
+        self.running.store(0)
+        self.open.store(1)
 
     def start(self, count: usize) -> None:
-        """Set the number of members. Called while nothing runs and before any `help`."""
+        """Set the number of members. Called while nothing runs."""
         assert 0 < count <= len(self.members), "EngineConfig.thread_count bounds the team"
-        started = self.started.load()
-        for index in range(count):
-            self.members[index].seen = started
-        self.llama.barrier.members = count
+        assert self.running.load() == 0, "between jobs"
+        self.shares.members = count
+
+    def close(self) -> None:
+        """Turn helpers away: the memory of the model is about to go."""
+        self.open.store(0)
 
     def run(self) -> None:
-        """Leader: compute the batch with all members."""
-        if self.llama.barrier.members > 1:
-            self.started.store(wrap(u32, self.started.load() + 1))
-        self.llama.forward(0)
+        """Leader: compute the batch with whoever helps."""
+        self.llama.members = self.shares.members
+        self.llama.begin()
+        self.passes += 1
+        self.dispatch(Job.FORWARD)
+
+    def repack(self) -> None:
+        """Leader: bring all weights into the kernels' order."""
+        self.repack_groups = self.llama.model.group_total()
+        chunks = self.shares.members * REPACK_CHUNKS_A_MEMBER
+        self.repack_chunks = min(self.repack_groups, chunks)
+        self.dispatch(Job.REPACK)
+
+    def dispatch(self, job: Job) -> None:
+        """Leader: start a job, take part, and return when it is done."""
+        self.job = job
+        self.running.store(1)
+        self.deal(True)
+        polls: u32 = 0
+        while self.running.load() != 0:
+            if self.work(0, polls % STEAL_POLLS == 0):
+                polls = 0
+            else:
+                self.wait(0, polls)
+                polls = min(polls + 1, 1 << 30)
+
+    def deal(self, first: bool) -> None:
+        """Start the next phase of the job, or end the job."""
+        chunks: usize = 0
+        match self.job:
+            case Job.FORWARD:
+                if not first:
+                    self.llama.leave_phase()
+                chunks = self.llama.next_phase()
+            case Job.REPACK:
+                chunks = self.repack_chunks if first else 0
+        if chunks == 0:
+            self.running.store(0)
+            return
+        self.phases += 1
+        self.shares.deal(chunks)
+
+    def work(self, index: usize, may_steal: bool) -> bool:
+        """Take and compute chunks while there are any. Returns whether there were."""
+        member = self.members[index]
+        done: u32 = 0
+        worked = False
+        while True:
+            chunk = self.shares.take(index)
+            if chunk == NO_CHUNK and done > 0:
+                last = self.shares.report(done)
+                done = 0
+                if last:
+                    self.deal(False)
+                continue
+            if chunk == NO_CHUNK:
+                if not may_steal and not worked:
+                    return False
+                chunk = self.shares.steal(index)
+                if chunk == NO_CHUNK:
+                    return worked
+                member.steals += 1
+            self.compute(index, chunk)
+            member.chunks += 1
+            done += 1
+            worked = True
+
+    def compute(self, index: usize, chunk: usize) -> None:
+        """One chunk of the job."""
+        match self.job:
+            case Job.FORWARD:
+                self.llama.compute(index, chunk)
+            case Job.REPACK:
+                first, last = share(self.repack_groups, chunk, self.repack_chunks)
+                self.llama.model.repack_groups(first, last)
+
+    def wait(self, index: usize, polls: u32) -> None:
+        """One waiting turn, after `polls` others in a row."""
+        member = self.members[index]
+        member.polls += 1
+        if polls < SPIN_POLLS:
+            pause()
+        else:
+            member.yields += 1
+            yield_core()
 
     def is_wanted(self, index: usize) -> bool:
-        """Whether a pass has started that helper `index` has not yet joined."""
-        return self.started.load() != self.members[index].seen
+        """Whether helper `index` could take part in something now."""
+        return self.open.load() != 0 and self.running.load() != 0 and index < self.shares.members
 
     def help(self, index: usize, spin_limit: u32) -> None:
-        """Helper `index` (1 and up): join passes until `spin_limit` polls in a row found none."""
-        assert 0 < index < self.llama.barrier.members
-        idle: u32 = 0
-        while idle < spin_limit:
-            if self.is_wanted(index):
-                # One pass at a time: the leader cannot start the next before this one ends.
-                self.members[index].seen = wrap(u32, self.members[index].seen + 1)
-                self.llama.forward(index)
-                idle = 0
-            else:
+        """Helper `index` (1 and up): take part until `spin_limit` polls in a row were in vain."""
+        assert index > 0, "member 0 leads"
+        polls: u32 = 0
+        while polls < spin_limit:
+            if self.open.load() == 0:
                 pause()
-                idle += 1
+                polls += 1
+            elif index < self.shares.members and self.work(index, polls % STEAL_POLLS == 0):
+                polls = 0
+            else:
+                self.wait_open(index, polls)
+                polls += 1
+
+    def wait_open(self, index: usize, polls: u32) -> None:
+        """A helper's waiting turn; one that is no member counts nothing."""
+        if index < len(self.members):
+            self.wait(index, polls)
+        else:
+            pause()

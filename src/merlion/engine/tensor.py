@@ -23,6 +23,7 @@ class Matrix(Struct):
     """One repacked weight matrix: outputs [rows] = matrix [rows, columns] * inputs [columns]."""
 
     format: Format
+    source: Slice[u8]  # The tensor in the file.
     rows: usize
     columns: usize
     quants: Slice[u8]

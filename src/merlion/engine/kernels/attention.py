@@ -1,11 +1,13 @@
-"""Attention of up to four queries of one sequence and key-value head, over an f16 cache.
+"""Attention of up to eight queries of one sequence and key-value head, over an f16 cache.
 
-Two passes: all scores into a buffer and their softmax, then the weighted sum of values. Queries
-share what they load. Each query sees its own number of positions (`visible`): what a neighbour
-needs beyond that is computed and then weighted with 0, so a query gives the same bits alone.
+Positions are taken in ranges of 256. A range gives each query a partial result: the highest score,
+the sum of exponentials below it, and the values weighted with them; `fold` adds a range to the sum
+of those before, in order, so it does not matter who computed which range or when. Queries share
+what they load. Each sees its own number of positions (`visible`): what a neighbour needs beyond
+that is computed and then weighted with 0, so a query gives the same bits alone.
 
-Per query: score[t] = sum over d in order of q[d] * k[t][d]; the sum of exponentials is kept as in
-rows.py; output[d] = sum over t in order of weight[t] * v[t][d].
+Per query and range: score[t] = sum over d in order of q[d] * k[t][d]; the sum of exponentials is
+kept as in rows.py; sums[d] = sum over t in order of weight[t] * v[t][d].
 """
 
 from typing import ClassVar
@@ -16,59 +18,77 @@ from merlion.engine.kernels.exponential import exp_lanes
 from merlion.engine.kernels.rows import sum_of_partials
 from merlion.engine.kernels.shapes import GROUP
 
-QUERIES = 4  # Enough independent sums to hide the latency of fma.
+TILE_QUERIES = 8
+RANGE = 256  # Positions of a range: scores of a tile stay in the L1 cache.
 MASKED = -1.0e30  # A score whose exponential is 0.
 
 
-class Span:
-    """How many vectors of dimensions one pass over the values sums (compile time only)."""
+class Width:
+    """How many queries one pass takes (compile time only)."""
 
-    VECTORS: ClassVar[int] = 0
-
-
-class Span4(Span):
-    """Four by four sums and four values: for the 32 registers of AVX-512."""
-
-    VECTORS = 4
+    QUERIES: ClassVar[int] = 0
+    VECTORS: ClassVar[int] = 0  # Of dimensions that one pass over the values sums.
 
 
-class Span2(Span):
-    """Two by four sums."""
+class Eight(Width):
+    """Enough to be bound by arithmetic; two by eight sums for the 32 registers of AVX-512."""
 
+    QUERIES = 8
     VECTORS = 2
 
 
-class Span1(Span):
-    """What is left."""
+class EightNarrow(Width):
+    """The last vector of a head, or any where there are 16 registers."""
 
+    QUERIES = 8
     VECTORS = 1
 
 
-SPANS = (Span4, Span2, Span1)
+class Four(Width):
+    """One token's queries of a key-value head; enough to hide the latency of fma."""
+
+    QUERIES = 4
+    VECTORS = 4
+
+
+class FourNarrow(Width):
+    """What is left of a head."""
+
+    QUERIES = 4
+    VECTORS = 1
 
 
 class QueryTile(Struct):
-    """Four queries (the last one repeated where there are fewer) and room for their scores."""
+    """Eight queries (the last one repeated where there are fewer) and room for their scores."""
 
-    visible: Array[usize] = array(QUERIES)  # Positions a query attends to.
-    source: Array[usize] = array(QUERIES)  # Where its head starts in the query rows.
-    target: Array[usize] = array(QUERIES)  # Where its head starts in the output rows.
-    normaliser: Array[f32] = array(QUERIES)  # 1 / sum of exponentials.
-    context: usize
-    scores: Slice[f32]  # [QUERIES][context]
+    count: usize
+    row: Array[usize] = array(TILE_QUERIES)  # Of the batch.
+    head: Array[usize] = array(TILE_QUERIES)
+    visible: Array[usize] = array(TILE_QUERIES)  # Positions a query attends to.
+    source: Array[usize] = array(TILE_QUERIES)  # Where its head starts in the query rows.
+    target: Array[usize] = array(TILE_QUERIES)  # Where its partial result goes.
+    scores: Slice[f32]  # [TILE_QUERIES][RANGE]
 
-    def init(self, arena: Arena, context: usize) -> None:
-        """Take room for `context` positions, a multiple of 16."""
-        assert context % GROUP == 0
-        self.context = context
-        self.scores = arena.slice(f32, QUERIES * context)
+    def init(self, arena: Arena) -> None:
+        """Take room for one range."""
+        self.scores = arena.slice(f32, TILE_QUERIES * RANGE)
 
     def visible_max(self) -> usize:
         """Positions that the farthest-seeing query attends to."""
         result: usize = 0
-        for i in range(QUERIES):
+        for i in range(self.count):
             result = max(result, self.visible[i])
         return result
+
+
+def value_stride(head_size: usize) -> usize:
+    """Values of a position in the cache: the head size in whole vectors."""
+    return (head_size + GROUP - 1) // GROUP * GROUP
+
+
+def partial_stride(head_size: usize) -> usize:
+    """Floats of a partial result: weighted sums, then highest score, sum of exponentials."""
+    return value_stride(head_size) + GROUP
 
 
 def attend(
@@ -77,17 +97,48 @@ def attend(
     keys: Slice[f16],
     values: Slice[f16],
     head_size: usize,
-    value_stride: usize,
-    output: Slice[f32],
+    partials: Slice[f32],
 ) -> None:
-    """Fill the outputs of a tile from the keys and values of its head."""
-    length = (tile.visible_max() + GROUP - 1) // GROUP * GROUP
-    score(tile, queries, keys, head_size, length)
-    for query in range(QUERIES):
-        start = query * tile.context
-        scores = tile.scores[start : start + length]
-        tile.normaliser[query] = softmax(scores, tile.visible[query])
-    weigh(tile, values, head_size, value_stride, output)
+    """All ranges of a tile: query i's result is the i-th of `partials` (room for 16)."""
+    stride = partial_stride(head_size)
+    visible = tile.visible_max()
+    for i in range(TILE_QUERIES):
+        tile.target[i] = i * stride
+    attend_range(tile, queries, keys, values, head_size, 0, partials)
+    for i in range(TILE_QUERIES):
+        tile.target[i] = (TILE_QUERIES + i) * stride
+    for first in range(RANGE, visible, RANGE):
+        attend_range(tile, queries, keys, values, head_size, first, partials)
+        for i in range(tile.count):
+            if tile.visible[i] > first:
+                at = tile.target[i]
+                fold(partials[i * stride : (i + 1) * stride], partials[at : at + stride])
+
+
+def attend_range(
+    tile: QueryTile,
+    queries: Slice[f32],
+    keys: Slice[f16],
+    values: Slice[f16],
+    head_size: usize,
+    first: usize,
+    partials: Slice[f32],
+) -> None:
+    """Partial results over positions [first, first + RANGE) for the queries that see any."""
+    visible = min(tile.visible_max(), first + RANGE)
+    if visible <= first:
+        return
+    length = (visible - first + GROUP - 1) // GROUP * GROUP
+    stride = value_stride(head_size)
+    score(tile, queries, keys[first * head_size :], head_size, length)
+    for i in range(tile.count):
+        seen = min(max(tile.visible[i], first) - first, length)
+        at = tile.target[i] + stride
+        if seen > 0:
+            softmax(tile.scores[i * RANGE : i * RANGE + length], seen, partials[at : at + GROUP])
+        else:
+            tile.scores[i * RANGE : i * RANGE + length].fill(0.0)
+    weigh(tile, values[first * stride :], stride, visible - first, partials)
 
 
 @multiversion
@@ -95,42 +146,68 @@ def attend(
 def score(
     tile: QueryTile, queries: Slice[f32], keys: Slice[f16], head_size: usize, length: usize
 ) -> None:
-    """Scores of positions [0, length) for the queries of a tile, scaled by 1/sqrt(head_size)."""
-    assert length <= tile.context
-    assert QUERIES * tile.context <= len(tile.scores)
+    """Scores of `length` positions for the queries of a tile, scaled by 1/sqrt(head_size)."""
+    assert length <= RANGE
+    assert length % GROUP == 0
+    assert len(tile.scores) >= TILE_QUERIES * RANGE
     assert length * head_size <= len(keys)
-    for query in range(QUERIES):
+    assert tile.count <= TILE_QUERIES
+    for query in range(TILE_QUERIES):
         assert tile.source[query] + head_size <= len(queries)
 
+    first: usize = 0
+    if Vec[f32].lanes >= 8:
+        while first + 4 < tile.count:
+            score_width(Eight, tile, first, queries, keys, head_size, length)
+            first += 8
+    while first < tile.count:
+        score_width(Four, tile, first, queries, keys, head_size, length)
+        first += 4
+
+
+@unchecked("the caller asserted the sizes")
+def score_width[W: Width](
+    width: type[W],
+    tile: QueryTile,
+    first: usize,
+    queries: Slice[f32],
+    keys: Slice[f16],
+    head_size: usize,
+    length: usize,
+) -> None:
+    """Scores of queries [first, first + width.QUERIES)."""
     one: f32 = 1.0
     scale = Vec[f32].splat(one) / Vec[f32].splat(f32(head_size)).sqrt()
     for block in range(0, length, GROUP):
         for part in range(0, GROUP, Vec[f32].lanes):
-            dots = stack(Vec[f32], QUERIES)
+            dots = stack(Vec[f32], width.QUERIES)
             for d in range(head_size):
                 key = Vec[f32].load(keys, block * head_size + d * GROUP + part)
-                for q in unroll(QUERIES):
-                    dots[q] = fma(key, Vec[f32].splat(queries[tile.source[q] + d]), dots[q])
-            for q in unroll(QUERIES):
-                (dots[q] * scale).store(tile.scores, q * tile.context + block + part)
+                for q in unroll(width.QUERIES):
+                    weight = Vec[f32].splat(queries[tile.source[first + q] + d])
+                    dots[q] = fma(key, weight, dots[q])
+            for q in unroll(width.QUERIES):
+                (dots[q] * scale).store(tile.scores, (first + q) * RANGE + block + part)
 
 
 @multiversion
 @unchecked("the buffer is asserted to be whole vectors")
-def softmax(scores: Slice[f32], visible: usize) -> f32:
+def softmax(scores: Slice[f32], visible: usize, out: Slice[f32]) -> None:
     """Replace the first `visible` scores by exp(score - max) and the rest by 0.
 
-    Returns 1 / sum of the exponentials.
+    out = max, sum of the exponentials.
     """
     assert len(scores) % GROUP == 0
     assert 0 < visible <= len(scores)
+    assert len(out) == GROUP
     lanes = Vec[f32].lanes
     for i in range(visible, len(scores)):
         scores[i] = MASKED
     peaks = Vec[f32].splat(MASKED)
     for i in range(0, len(scores), lanes):
         peaks = peaks.max(Vec[f32].load(scores, i))
-    peak = Vec[f32].splat(peaks.max_lane())
+    highest = peaks.max_lane()
+    peak = Vec[f32].splat(highest)
 
     partial = stack(f32, 16)
     for part in range(0, GROUP, lanes):
@@ -140,63 +217,107 @@ def softmax(scores: Slice[f32], visible: usize) -> f32:
             weight.store(scores, i)
             sums = sums + weight
         sums.store(partial, part)
-    total = sum_of_partials(partial)
-    return 1.0 / total
+    out[0] = highest
+    out[1] = sum_of_partials(partial)
 
 
 @multiversion
 @unchecked("sizes are asserted at entry")
 def weigh(
-    tile: QueryTile, values: Slice[f16], head_size: usize, value_stride: usize, output: Slice[f32]
+    tile: QueryTile, values: Slice[f16], stride: usize, positions: usize, partials: Slice[f32]
 ) -> None:
-    """Outputs of the queries of a tile: the values weighted with the exponentials."""
-    positions = tile.visible_max()
-    assert head_size <= value_stride
-    assert value_stride % GROUP == 0
-    assert positions <= tile.context
-    assert positions * value_stride <= len(values)
-    for query in range(QUERIES):
-        assert tile.target[query] + head_size <= len(output)
+    """The values of `positions` positions weighted with the exponentials, for every query."""
+    assert stride % GROUP == 0
+    assert positions <= RANGE
+    assert positions * stride <= len(values)
+    assert len(tile.scores) >= TILE_QUERIES * RANGE
+    assert tile.count <= TILE_QUERIES
+    for query in range(TILE_QUERIES):
+        assert tile.target[query] + stride <= len(partials)
 
     lanes = Vec[f32].lanes
-    dimension: usize = 0
-    for span in SPANS:
-        if lanes >= span.VECTORS * QUERIES:
-            while dimension + (span.VECTORS - 1) * lanes < head_size:
-                weigh_span(span, tile, values, dimension, value_stride, head_size, output)
-                dimension += span.VECTORS * lanes
+    first: usize = 0
+    if lanes >= 8:
+        while first + 4 < tile.count:
+            at: usize = 0
+            if lanes >= 16:
+                while at + 2 * lanes <= stride:
+                    weigh_width(Eight, tile, first, values, at, stride, positions, partials)
+                    at += 2 * lanes
+            while at < stride:
+                weigh_width(EightNarrow, tile, first, values, at, stride, positions, partials)
+                at += lanes
+            first += 8
+    while first < tile.count:
+        at = 0
+        if lanes >= 16:
+            while at + 4 * lanes <= stride:
+                weigh_width(Four, tile, first, values, at, stride, positions, partials)
+                at += 4 * lanes
+        while at < stride:
+            weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials)
+            at += lanes
+        first += 4
 
 
-@unchecked("the caller asserted the sizes; the tail goes through a buffer of one vector")
-def weigh_span[S: Span](
-    span: type[S],
+@unchecked("the caller asserted the sizes")
+def weigh_width[W: Width](
+    width: type[W],
     tile: QueryTile,
+    first: usize,
     values: Slice[f16],
     dimension: usize,
-    value_stride: usize,
-    head_size: usize,
-    output: Slice[f32],
+    stride: usize,
+    positions: usize,
+    partials: Slice[f32],
 ) -> None:
-    """Outputs of `span.VECTORS` vectors of dimensions; only the last may pass the head's end."""
+    """`width.VECTORS` vectors of dimensions for queries [first, first + width.QUERIES)."""
     lanes = Vec[f32].lanes
-    positions = tile.visible_max()
-    context = tile.context
-    sums = stack(Vec[f32], QUERIES * span.VECTORS)
+    sums = stack(Vec[f32], width.QUERIES * width.VECTORS)
     for t in range(positions):
-        for v in unroll(span.VECTORS):
-            value = Vec[f32].load(values, t * value_stride + dimension + v * lanes)
-            for q in unroll(QUERIES):
-                weight = Vec[f32].splat(tile.scores[q * context + t])
-                sums[v * QUERIES + q] = fma(value, weight, sums[v * QUERIES + q])
-    for v in unroll(span.VECTORS):
-        start = dimension + v * lanes
-        for q in unroll(QUERIES):
-            result = sums[v * QUERIES + q] * Vec[f32].splat(tile.normaliser[q])
-            if start + lanes <= head_size:
-                result.store(output, tile.target[q] + start)
-            else:
-                tail = stack(f32, 16)
-                result.store(tail, 0)
-                rest = head_size - start
-                at = tile.target[q] + start
-                output[at : at + rest].copy_from(tail[:rest])
+        for v in unroll(width.VECTORS):
+            value = Vec[f32].load(values, t * stride + dimension + v * lanes)
+            for q in unroll(width.QUERIES):
+                weight = Vec[f32].splat(tile.scores[(first + q) * RANGE + t])
+                at = v * width.QUERIES + q
+                sums[at] = fma(value, weight, sums[at])
+    for q in unroll(width.QUERIES):
+        if first + q < tile.count:
+            for v in unroll(width.VECTORS):
+                place = tile.target[first + q] + dimension + v * lanes
+                sums[v * width.QUERIES + q].store(partials, place)
+
+
+@multiversion
+@unchecked("the lengths are asserted equal, and to be whole vectors")
+def fold(sums: Slice[f32], part: Slice[f32]) -> None:
+    """Add the partial result of the next range to the sum of those before."""
+    assert len(sums) == len(part)
+    assert len(sums) % GROUP == 0
+    assert len(sums) > GROUP
+    size = len(sums) - GROUP
+    highest = max(sums[size], part[size])
+    here = exp_lanes(Vec[f32].splat(sums[size] - highest))
+    there = exp_lanes(Vec[f32].splat(part[size] - highest))
+    sums[size] = highest
+    sums[size + 1] = sums[size + 1] * here[0] + part[size + 1] * there[0]
+    for i in range(0, size, Vec[f32].lanes):
+        scaled = Vec[f32].load(sums, i) * here
+        fma(Vec[f32].load(part, i), there, scaled).store(sums, i)
+
+
+@multiversion
+@unchecked("the output is asserted to fit the sums")
+def settle(sums: Slice[f32], out: Slice[f32]) -> None:
+    """The output of a query: its weighted sums over its sum of exponentials."""
+    assert len(sums) > GROUP
+    size = len(sums) - GROUP
+    assert len(out) <= size
+    factor: f32 = 1.0 / sums[size + 1]
+    lanes = Vec[f32].lanes
+    whole = len(out) // lanes * lanes
+    factors = Vec[f32].splat(factor)
+    for i in range(0, whole, lanes):
+        (Vec[f32].load(sums, i) * factors).store(out, i)
+    for i in range(whole, len(out)):
+        out[i] = sums[i] * factor
