@@ -118,13 +118,13 @@ def joules(before: Reading, after: Reading) -> float | None:
 
 def between(before: Reading, after: Reading) -> Usage:
     """What happened from `before` to `after`."""
-    total = max(after.ticks.total - before.ticks.total, 1)
+    total = after.ticks.total - before.ticks.total
     steal = after.ticks.steal - before.ticks.steal
     idle = after.ticks.idle - before.ticks.idle
     own = after.ticks.own - before.ticks.own
     return Usage(
-        steal=steal / total,
-        others=max(total - steal - idle - own, 0) / total,
+        steal=steal / max(total, 1),
+        others=max(total - steal - idle - own, 0) / max(total, 1),
         minor_faults=after.faults[0] - before.faults[0],
         major_faults=after.faults[1] - before.faults[1],
         voluntary_switches=after.switches[0] - before.switches[0],

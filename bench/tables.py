@@ -1,0 +1,161 @@
+"""Markdown tables from the JSON in results/, and their places in a page. Pure functions."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from merlion.hosted.distribution import median
+
+
+def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; columns after the first hold numbers and are aligned right."""
+    assert all(len(row) == len(headings) for row in rows), "a row has another number of cells"
+    lines = [list(headings), ["---", *["---:"] * (len(headings) - 1)], *map(list, rows)]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def replace_section(page: str, name: str, text: str) -> str:
+    """The page with `text` between its marks `<!-- NAME -->` and `<!-- /NAME -->`."""
+    start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+    before, found, rest = page.partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"the page has no section {name}: {start} … {end}")
+    return f"{before}{start}\n\n{text.strip()}\n\n{end}{after}"
+
+
+def conditions(result: dict[str, Any]) -> str:
+    """The line under a table: where, when, which version, how quiet."""
+    machine = result["machine"]
+    virtual = "virtual machine, " if machine["hypervisor"] else ""
+    gibibytes = machine["memory_bytes"] / (1 << 30)
+    text = (
+        f"{machine['date']}, version {result['version']}, {machine['cpus']} × {machine['cpu']}, "
+        f"{virtual}{gibibytes:.0f} GiB, Linux {machine['linux']}, transparent huge pages "
+        f"{machine['huge_pages']}, load average {machine['load_average']} at the end. "
+        f"`{result['command']}`"
+    )
+    if result["disturbed"]:
+        text = f"**Disturbed: {result['disturbed']}.** {text}"
+    return text
+
+
+def ratios(row: dict[str, Any], to: str = "tuned") -> list[float]:
+    """Ours over llama.cpp's, round by round."""
+    return [ours / peer for ours, peer in zip(row["ours"], row[to], strict=True)]
+
+
+def limit_shares(row: dict[str, Any], side: str) -> list[float]:
+    """What part of the machine's limit a side reaches, round by round; empty for a batch."""
+    rates, per_token = row[side], row["per_token"]
+    if row["task"].startswith("prefill"):
+        limit, work = row["int8_peak"], per_token["products"]
+    elif row["task"] == "decode":
+        limit, work = row["bandwidth"], per_token["bytes"]
+    else:
+        return []
+    return [rate * work / most for rate, most in zip(rates, limit, strict=True)]
+
+
+def share(row: dict[str, Any], side: str) -> str:
+    """The median share as a cell."""
+    found = limit_shares(row, side)
+    return f"{median(found):.0%}" if found else ""
+
+
+def compare_table(result: dict[str, Any]) -> str:
+    """Ours against llama.cpp, by threads, model and task."""
+    headings = ["", "threads", "MerlionOS", "of the limit", "llama.cpp, tuned", "of the limit"]
+    headings += ["ratio", "as installed", "ratio"]
+    rows = []
+    for row in result["rows"]:
+        times = ratios(row)
+        mark = " \\*" if row["disturbed"] else ""
+        rows.append(
+            [
+                f"{row['model']}, {row['task']}{mark}",
+                str(row["threads"]),
+                f"{median(row['ours']):.1f}",
+                share(row, "ours"),
+                f"{median(row['tuned']):.1f}",
+                share(row, "tuned"),
+                f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})",
+                f"{median(row['installed']):.1f}",
+                f"{median(ratios(row, 'installed')):.2f}",
+            ]
+        )
+    table = markdown(headings, rows)
+    marked = [row["disturbed"] for row in result["rows"] if row["disturbed"]]
+    note = f"\n\n\\* disturbed while measured: {marked[0]}." if marked else ""
+    peer = f"llama-cpp-python {result['peer']['version']}: {result['peer']['system']}"
+    return f"{table}{note}\n\n{conditions(result)}\n\n{peer}"
+
+
+def boot_table(result: dict[str, Any]) -> str:
+    """Seconds from the start of QEMU, and the kernel's stages."""
+    names = {
+        "kernel": "first line of the kernel",
+        "prompt": "prompt, no model",
+        "loaded": "model loaded, prompt",
+        "first_token": "first token of the answer to `ai Hello`",
+    }
+    rows = []
+    for name, label in names.items():
+        values = [run[name] for run in result["runs"]]
+        rows.append([label, f"{median(values):.3f}", f"{min(values):.3f}", f"{max(values):.3f}"])
+    table = markdown(["since QEMU started, s", "median", "least", "most"], rows)
+    log = [
+        [stage["what"].replace("|", "\\|"), f"{stage['seconds']:.3f}"] for stage in result["log"]
+    ]
+    stages = markdown(["done, as the kernel logs it", "s since its entry"], log)
+    what = f"{result['accelerator'].upper()}, {result['cores']} cores, {result['model']}"
+    return f"{what}\n\n{table}\n\n{stages}\n\n{conditions(result)}"
+
+
+def serve_table(result: dict[str, Any]) -> str:
+    """What clients see, by number of streams."""
+    headings = ["streams", "tok/s together", "first token p50, ms", "most"]
+    headings += ["between tokens p50, ms", "p90", "p99", "most"]
+    rows = []
+    for row in result["rows"]:
+        first, between = row["first_token_ms"], row["inter_token_ms"]
+        cells = [str(row["streams"]), f"{row['tokens_per_s']:.1f}"]
+        cells += [f"{first[name]:.1f}" for name in ("p50", "max")]
+        cells += [f"{between[name]:.2f}" for name in ("p50", "p90", "p99", "max")]
+        rows.append(cells)
+    what = f"{result['model']}, {result['threads']} threads, {result['tokens']} tokens an answer"
+    return f"{what}\n\n{markdown(headings, rows)}\n\n{conditions(result)}"
+
+
+def engine_table(result: dict[str, Any]) -> str:
+    """One run of `merlion bench`."""
+    times, memory, usage = result["inter_token_ms"], result["memory_bytes"], result["decode_usage"]
+    plan, joules = result["plan"], result["joules_per_token"]
+    rows = [
+        [
+            f"prompt of {plan['prompt_tokens']}, tok/s",
+            f"{result['prefill_tokens_per_s']:.1f} ({result['int8_share']:.0%} of the int8 peak)",
+        ],
+        [
+            "one answer, tok/s",
+            f"{result['decode_tokens_per_s']:.1f} ({result['bandwidth_share']:.0%} of bandwidth)",
+        ],
+        [f"{plan['streams']} answers together, tok/s", f"{result['streams_tokens_per_s']:.1f}"],
+        [
+            f"between {times['count']} tokens, ms: p50, p90, p99, p99.9, max",
+            ", ".join(f"{times[name]:.2f}" for name in ("p50", "p90", "p99", "p99_9", "max")),
+        ],
+        ["p99 / p50", f"{times['p99'] / times['p50']:.2f}"],
+        [
+            "page faults, forced context switches while decoding",
+            f"{usage['minor_faults'] + usage['major_faults']}, {usage['involuntary_switches']}",
+        ],
+        [
+            "weights, cache, scratch, MiB",
+            ", ".join(
+                f"{memory[name] / (1 << 20):.1f}" for name in ("weights", "cache", "scratch")
+            ),
+        ],
+        ["energy a token", "not measured: no counter" if joules is None else f"{joules:.3f} J"],
+    ]
+    what = f"{result['model']}, {result['threads']} threads"
+    return f"{what}\n\n{markdown(['', 'measured'], rows)}\n\n{conditions(result)}"

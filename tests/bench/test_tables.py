@@ -1,0 +1,124 @@
+"""Tables of docs/performance.md: cells, sections, ratios."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+def module(name: str) -> ModuleType:
+    specification = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    assert specification is not None
+    assert specification.loader is not None
+    loaded = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(loaded)
+    return loaded
+
+
+tables = module("tables")
+
+HEAD = {
+    "schema": 1,
+    "command": "python bench/compare.py",
+    "version": "abc1234",
+    "disturbed": "",
+    "machine": {
+        "date": "2026-01-01 00:00 UTC",
+        "cpu": "CPU",
+        "cpus": 2,
+        "hypervisor": True,
+        "memory_bytes": 8 << 30,
+        "linux": "6.1",
+        "huge_pages": "madvise",
+        "load_average": 0.5,
+    },
+}
+
+
+def row(task: str, **changes: Any) -> dict[str, Any]:
+    usual = {
+        "model": "M Q4_0",
+        "task": task,
+        "threads": 2,
+        "ours": [200.0, 300.0, 220.0],
+        "tuned": [100.0, 100.0, 100.0],
+        "installed": [80.0, 100.0, 110.0],
+        "bandwidth": [40e9, 40e9, 40e9],
+        "int8_peak": [400e9, 400e9, 400e9],
+        "per_token": {"bytes": 100_000_000, "products": 1_000_000_000},
+        "disturbed": "",
+    }
+    return {**usual, **changes}
+
+
+def test_markdown() -> None:
+    assert tables.markdown(["", "a"], [["x", "1"]]) == "|  | a |\n| --- | ---: |\n| x | 1 |"
+    with pytest.raises(AssertionError):
+        tables.markdown(["", "a"], [["x"]])
+
+
+def test_sections_are_replaced_and_the_rest_is_kept() -> None:
+    page = "one\n<!-- a -->\nold\n<!-- /a -->\ntwo <!-- b -->\n<!-- /b -->"
+    once = tables.replace_section(page, "a", "new\n")
+    assert once == "one\n<!-- a -->\n\nnew\n\n<!-- /a -->\ntwo <!-- b -->\n<!-- /b -->"
+    assert tables.replace_section(once, "a", "new") == once
+    with pytest.raises(ValueError, match="no section c"):
+        tables.replace_section(page, "c", "")
+
+
+def test_ratios_are_of_rounds_not_of_medians() -> None:
+    assert tables.ratios(row("decode")) == [2.0, 3.0, 2.2]
+    assert tables.ratios(row("decode"), "installed") == [2.5, 3.0, 2.0]
+
+
+def test_limits_by_task() -> None:
+    assert tables.share(row("decode"), "ours") == "55%"
+    assert tables.share(row("prefill 512"), "tuned") == "25%"
+    assert tables.share(row("decode, 8 streams"), "ours") == ""
+
+
+def test_compare_table_marks_what_was_disturbed() -> None:
+    peer = {"version": "1", "system": "AVX2 = 1"}
+    quiet = {**HEAD, "peer": peer, "rows": [row("decode")]}
+    text = tables.compare_table(quiet)
+    assert "| M Q4_0, decode | 2 | 220.0 | 55% | 100.0 | 25% | **2.20** (2.00 to 3.00) |" in text
+    assert "isturbed" not in text
+    busy = {**HEAD, "disturbed": "noise", "peer": peer}
+    text = tables.compare_table({**busy, "rows": [row("decode", disturbed="noise")]})
+    assert "decode \\* |" in text
+    assert "**Disturbed: noise.**" in text
+
+
+def test_published_results_make_tables_and_name_no_path() -> None:
+    # `report` itself needs matplotlib only for the chart.
+    writers = {
+        "compare": tables.compare_table,
+        "engine": tables.engine_table,
+        "boot_time": tables.boot_table,
+        "serve_hosted": tables.serve_table,
+        "serve_booted": tables.serve_table,
+    }
+    for path in sorted((BENCH / "results").glob("*.json")):
+        text = path.read_text()
+        assert "/home/" not in text
+        assert "/root/" not in text
+        assert "/work/" not in text
+        result = json.loads(text)
+        assert result["schema"] == 1
+        assert "|" in writers[path.stem](result)
+
+
+def test_page_has_every_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    report = module("report")
+    page = report.PAGE.read_text()
+    for name in report.SECTIONS:
+        assert tables.replace_section(page, name, "x") != page
+    for name in ("results", "tables"):
+        sys.modules.pop(name, None)
