@@ -13,6 +13,7 @@ help:
 	@echo "make run-full   boot it with a model, a disk and a network; API on port $(PORT)"
 	@echo "make check      format, types, subset, quick tests (under 2 minutes)"
 	@echo "make test       every test, the booted image included (under 20 minutes)"
+	@echo "make bench      measure everything of docs/performance.md (12 minutes of a quiet machine)"
 	@echo "make model      download $(MODEL)"
 	@echo "make clean      remove what was built"
 
@@ -39,7 +40,7 @@ test: setup
 	@$(MERLION) test
 
 bench: model
-	@$(MERLION) bench $(MODEL)
+	@.venv/bin/python bench/run_all.py
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
