@@ -17,7 +17,8 @@ import ast
 from typing import Any
 
 from bare.compiler import types as ty
-from bare.compiler.check_values import Value, ValueChecker
+from bare.compiler.check_stores import StoreChecker
+from bare.compiler.check_values import Value
 from bare.compiler.tree import Node
 
 OPERATORS: dict[type[ast.operator], str] = {
@@ -34,7 +35,7 @@ OPERATORS: dict[type[ast.operator], str] = {
 }
 
 
-class IntegerChecker(ValueChecker):
+class IntegerChecker(StoreChecker):
     """Arithmetic and comparison of integers."""
 
     def integer_binary(self, node: ast.AST, op: str, left: Value, right: Value) -> Node:
@@ -97,9 +98,7 @@ class IntegerChecker(ValueChecker):
         """Without checks the same interval holds, as the reason says that nothing overflows."""
         return "plain" if self.unchecked and mode != "ring" else mode
 
-    def clip(
-        self, mode: str, kind: Any, a: Node, b: Node, low: int, high: int
-    ) -> tuple[int, int]:
+    def clip(self, mode: str, kind: Any, a: Node, b: Node, low: int, high: int) -> tuple[int, int]:
         """The interval after the check of `mode`."""
         if mode == "ring":
             return (0, ty.U64_MAX)

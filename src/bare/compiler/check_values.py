@@ -7,16 +7,16 @@ function, a class, a tuple, a static struct). Folding keeps a value Comptime as 
 import ast
 import builtins
 import enum
-import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bare.compiler import types as ty
 from bare.compiler.diagnostics import Diagnostic, Span
 from bare.compiler.instances import Instances, Pending
 from bare.compiler.load import span_of
-from bare.compiler.tree import Local, Node
-from bare.ints import f64, u8, u64, usize
+from bare.compiler.tree import Local, LoopLabels, Node
+from bare.ints import f64, u64, usize
 from bare.memory import Slice
 
 
@@ -78,9 +78,7 @@ class ValueChecker:
 
     def report(self, node: ast.AST, rule: str, message: str, fix: str = "") -> None:
         """Record an error and go on."""
-        self.instances.diagnostics.found.append(
-            Diagnostic.at(self.span(node), rule, message, fix)
-        )
+        self.instances.diagnostics.found.append(Diagnostic.at(self.span(node), rule, message, fix))
 
     def refuse(self, node: ast.AST, rule: str, message: str, fix: str = "") -> NoReturn:
         """Record an error and give up on the statement."""
@@ -154,6 +152,11 @@ class ValueChecker:
         """Append a statement."""
         self.out.append(node)
 
+    def new_labels(self) -> LoopLabels:
+        """A fresh loop identity."""
+        self.label_count += 1
+        return LoopLabels(self.label_count)
+
     def hold(self, node: Node, snapshot: bool = False) -> Node:
         """Evaluate once: put the value into a temporary and give a read of it.
 
@@ -167,8 +170,10 @@ class ValueChecker:
         local = self.temporary(node.type)
         if ty.is_int(node.type):
             local.low, local.high = node.low, node.high
-            if node.high > ty.I64_MAX or node.low < node.type.minimum or (
-                node.high > node.type.maximum
+            if (
+                node.high > ty.I64_MAX
+                or node.low < node.type.minimum
+                or (node.high > node.type.maximum)
             ):
                 local.type = u64 if node.high > ty.I64_MAX else ty.INT
         self.emit(Node("assign", None, (node,), local, node.span))
@@ -202,7 +207,7 @@ class ValueChecker:
             found.append(value)
         return found
 
-    def all_ordered(self, values: list[Value], mark: int) -> list[Value]:
+    def all_ordered(self, values: Sequence[Value], mark: int) -> list[Value]:
         """`ordered` for several values, whose own order is kept."""
         kept: list[Value] = []
         for value in values:
@@ -210,8 +215,6 @@ class ValueChecker:
             kept.append(self.ordered(value, mark))
             mark += len(self.out) - before
         return kept
-
-    expression: Any  # Provided by ExpressionChecker.
 
     # -- narrowing -------------------------------------------------------------------------------
 
@@ -285,9 +288,7 @@ class ValueChecker:
             length = self.integer(len(value))
             return Node("make_slice", ty.SliceType(value.element), (base, length), span=span)
         if ty.is_struct(type(value)):
-            return Node(
-                "static", type(value), data=(value._allocation_, value._offset_), span=span
-            )
+            return Node("static", type(value), data=(value._allocation_, value._offset_), span=span)
         if isinstance(value, tuple):
             parts = [self.constant(v, node) for v in value]
             return Node("make", ty.TupleType(*(p.type for p in parts)), tuple(parts), span=span)
@@ -303,246 +304,56 @@ class ValueChecker:
         ]
         return Node("make", type(value), tuple(parts), span=self.span(node))
 
-    # -- stores ----------------------------------------------------------------------------------
+    if TYPE_CHECKING:  # Provided by the classes below this one in the chain.
 
-    def coerce(self, value: Value, target: Any, node: ast.AST) -> Node:
-        """`value` as it is stored into a place of type `target`: checked, converted or refused."""
-        target = ty.value_type(target)
-        if isinstance(value, Comptime):
-            return self.coerce_constant(value.value, target, node)
-        found = value.type
-        if found is typing.NoReturn:
-            return value
-        if isinstance(target, ty.UnionType):
-            return self.coerce_union(value, target, node)
-        if isinstance(found, ty.UnionType) and found != target:
-            self.refuse_optional(value, target, node)
-        if ty.is_int(target):
-            return self.fit(self.as_integer(value, node, target), target, node)
-        if found == target:
-            return value
-        if isinstance(target, ty.BytesType) and ty.is_bytes_like(found):
-            return Node(value.op, target, value.args, value.data, value.span, bodies=value.bodies)
-        if isinstance(target, ty.TupleType) and isinstance(found, ty.TupleType):
-            if len(target.parts) == len(found.parts):
-                held = self.hold(value) if value.op != "make" else value
-                parts = [
-                    self.coerce(self.part(held, i, f), t, node)
-                    for i, (f, t) in enumerate(zip(found.parts, target.parts, strict=True))
-                ]
-                return Node("make", target, tuple(parts), span=self.span(node))
-        if ty.is_struct(target) and ty.is_struct(found) and issubclass(found, target):
-            return value
-        fix = ""
-        if isinstance(found, ty.ArrayType) and ty.is_slice(target):
-            fix = "write x[:] to make a slice of the array"
-        elif ty.is_float(target) and (ty.is_int(found) or ty.is_float(found)):
-            fix = f"convert: {ty.name_of(target)}(...)"
-        self.refuse(
-            node, "type", f"expected {ty.name_of(target)}, found {ty.name_of(found)}", fix
-        )
-
-    def refuse_optional(self, value: Node, target: Any, node: ast.AST) -> NoReturn:
-        """A union where one of its members is wanted."""
-        message = f"expected {ty.name_of(target)}, found {ty.name_of(value.type)}"
-        self.refuse(node, "type", message, "test it first (`is None`, isinstance) and return early")
-
-    def coerce_constant(self, value: Any, target: Any, node: ast.AST) -> Node:
-        """An import-time object into a place of type `target`."""
-        if isinstance(target, ty.UnionType):
-            if value is None:
-                if not ty.has_none(target):
-                    self.refuse(node, "type", f"expected {ty.name_of(target)}, found None")
-                return Node("null", target, span=self.span(node))
-            for index, member in enumerate(ty.members(target)):
-                if self.constant_fits(value, member):
-                    inner = self.coerce_constant(value, member, node)
-                    return self.wrap_member(inner, target, index)
-        elif ty.is_float(target) and isinstance(value, (int, float)):
-            return Node("const", target, data=float(value), span=self.span(node))
-        elif ty.is_int(target) and isinstance(value, int) and not isinstance(value, bool):
-            number = int(value)
-            low, high = ty.interval(target)
-            if not low <= number <= high:
-                message = f"{number} does not fit in {ty.name_of(target)}"
-                self.refuse(node, "range", message)
-            return Node(
-                "const", target, data=number, span=self.span(node), low=number, high=number
-            )
-        elif isinstance(target, ty.TupleType) and isinstance(value, tuple):
-            parts = [
-                self.coerce_constant(v, t, node) for v, t in zip(value, target.parts, strict=True)
-            ]
-            return Node("make", target, tuple(parts), span=self.span(node))
-        elif not isinstance(value, type) and not callable(value) and value is not None:
-            return self.coerce(self.constant(value, node), target, node)
-        elif ty.is_struct(type(value)):
-            return self.coerce(self.constant(value, node), target, node)
-        self.refuse(
-            node,
-            "type",
-            f"expected {ty.name_of(target)}, found {ty.name_of(self.constant_type(value))}",
-        )
-
-    def constant_fits(self, value: Any, member: Any) -> bool:
-        """An import-time object can be this member of a union."""
-        kind = self.constant_type(value)
-        if ty.is_int(member):
-            low, high = ty.interval(member)
-            return kind is ty.INT and low <= value <= high
-        if isinstance(member, ty.BytesType):
-            return isinstance(kind, ty.BytesType) or ty.is_bytes_like(kind)
-        if ty.is_float(member):
-            return kind is f64
-        return bool(kind == member)
-
-    def coerce_union(self, value: Node, target: Any, node: ast.AST) -> Node:
-        """A value, or a union with fewer members, into a union."""
-        found = value.type
-        if found == target:
-            return value
-        now = self.possible_of(value)
-        wanted = ty.possible(target)
-        if isinstance(found, ty.UnionType):
-            missing = [m for m in now if m not in wanted]
-            if missing:
-                self.refuse_optional(value, target, node)
-            return self.convert_union(value, target, now)
-        if found is ty.NONE and ty.has_none(target):
-            return Node("null", target, span=self.span(node))
-        some = ty.members(target)
-        if found in some:
-            return self.wrap_member(value, target, some.index(found))
-        for index, member in enumerate(some):
-            alike = (
-                (ty.is_int(member) and (ty.is_int(found) or ty.is_int_enum(found)))
-                or (isinstance(member, ty.BytesType) and ty.is_bytes_like(found))
-                or (isinstance(member, ty.TupleType) and isinstance(found, ty.TupleType))
-            )
-            if alike:
-                return self.wrap_member(self.coerce(value, member, node), target, index)
-        self.refuse(node, "type", f"expected {ty.name_of(target)}, found {ty.name_of(found)}")
-
-    def wrap_member(self, value: Node, target: Any, index: int) -> Node:
-        """One member as a value of the union."""
-        if ty.union_kind(target) == "nullable":
-            return Node(
-                value.op, target, value.args, value.data, value.span, bodies=value.bodies
-            )
-        return Node("make_union", target, (value,), index, value.span)
-
-    def convert_union(self, value: Node, target: Any, now: tuple[Any, ...]) -> Node:
-        """Between unions: rebuild by tag, as the members have other places."""
-        if ty.union_kind(value.type) == "nullable" and ty.union_kind(target) == "nullable":
-            return Node(value.op, target, value.args, value.data, value.span)
-        held = self.hold(value)
-        result: Node | None = None
-        for member in reversed(now):
-            if member is ty.NONE:
-                one = Node("null", target)
-            else:
-                index = ty.members(target).index(member)
-                one = self.wrap_member(self.member(held, member), target, index)
-            if result is None:
-                result = one
-            else:
-                result = Node("choose", target, (self.is_member(held, member), one, result))
-        assert result is not None
-        return result
-
-    def is_member(self, whole: Node, member: Any) -> Node:
-        """Test a union for one member (None included)."""
-        if ty.union_kind(whole.type) == "nullable":
-            null = Node("is_null", bool, (whole,))
-            return null if member is ty.NONE else Node("not", bool, (null,))
-        tag = Node("union_tag", u8, (whole,), low=0, high=255)
-        number = 0 if member is ty.NONE else ty.members(whole.type).index(member) + 1
-        return Node("compare", bool, (tag, self.integer(number)), "eq")
-
-    def part(self, whole: Node, index: int, kind: Any) -> Node:
-        """One element of a tuple or record."""
-        if whole.op == "make" and all(a.op in ("const", "local", "static") for a in whole.args):
-            return whole.args[index]
-        low, high = self.type_bounds(kind)
-        return Node("part", kind, (whole,), index, low=low, high=high)
-
-    def as_integer(self, value: Value, node: ast.AST, target: Any = None) -> Node:
-        """A value as an integer node; booleans and floats are refused."""
-        if isinstance(value, Comptime):
-            found = value.value
-            if isinstance(found, int) and not isinstance(found, bool):
-                return self.constant(int(found), node)
-            value = self.materialize(value, node)
-        kind = value.type
-        if ty.is_int(kind):
-            return value
-        if ty.is_int_enum(kind) or ty.is_bitfield(kind):
-            return Node(
-                value.op,
-                ty.storage_int(kind),
-                value.args,
-                value.data if value.op != "load" else value.data,
-                value.span,
-                value.low,
-                value.high,
-                value.bodies,
-            )
-        wanted = ty.name_of(target) if target is not None else "an integer"
-        fix = f"convert: {wanted}(...)" if ty.is_float(kind) else ""
-        self.refuse(node, "type", f"expected {wanted}, found {ty.name_of(kind)}", fix)
-
-    def fit(self, value: Node, target: Any, node: ast.AST) -> Node:
-        """An integer into storage of type `target`: free, checked, or refused by its type."""
-        low, high = ty.interval(target)
-        if low <= value.low and value.high <= high:
-            return _typed(value, target)
-        kind = value.type
-        if kind is not ty.INT and kind != target and not ty.widens(kind, target):
-            wide = ty.name_of(target)
-            self.refuse(
-                node,
-                "narrowing",
-                f"expected {wide}, found {ty.name_of(kind)}",
-                f"write {wide}(...) to convert with a check, or wrap({wide}, ...) to truncate",
-            )
-        return self.range_check(value, target, node)
-
-    def range_check(self, value: Node, target: Any, node: ast.AST) -> Node:
-        """Trap where the value is outside the type."""
-        low, high = ty.interval(target)
-        low, high = max(low, value.low), min(high, value.high)
-        if low > high:
-            low = high = 0
-        if self.unchecked:
-            return Node("wrap", target, (value,), target, self.span(node), low, high)
-        reason = f"value does not fit in {ty.name_of(target)}"
-        limits = (*ty.interval(target), reason)
-        return Node("range_check", target, (value,), limits, self.span(node), low, high)
+        def expression(self, node: ast.expr) -> Value: ...  # noqa: D102
+        def coerce(self, value: Value, target: Any, node: ast.AST) -> Node: ...  # noqa: D102
+        def arguments(self, node: ast.Call) -> list[Any]: ...  # noqa: D102
+        def call_function(  # noqa: D102
+            self,
+            source: Any,
+            arguments: list[Any],
+            node: ast.AST,
+            owner: Any = None,
+            static: bool = True,
+        ) -> Value: ...
+        def call_method(  # noqa: D102
+            self, base: Node, source: Any, arguments: list[Any], node: ast.AST | None = None
+        ) -> Value: ...
+        def register(self, base: Node, name: str, node: ast.AST) -> Node: ...  # noqa: D102
+        def bit_field(self, base: Node, name: str, node: ast.AST) -> Node: ...  # noqa: D102
+        def vector(  # noqa: D102
+            self, op: str, kind: Any, args: tuple[Node, ...], data: Any, node: ast.AST
+        ) -> Node: ...
+        def vector_binary(  # noqa: D102
+            self, node: ast.AST, op: ast.operator, left: Value, right: Value
+        ) -> Node: ...
+        def vector_negate(self, node: ast.UnaryOp, value: Node) -> Node: ...  # noqa: D102
+        def vector_compare(  # noqa: D102
+            self, node: ast.AST, predicate: str, left: Value, right: Value
+        ) -> Node: ...
+        def float_pair(  # noqa: D102
+            self, node: ast.AST, left: Value, right: Value
+        ) -> tuple[Node, Node]: ...
 
 
 # What these give depends on when they run.
 UNSTABLE = frozenset(
-    "load volatile_load volatile_store atomic call asm memory stack sequence vector".split()
+    (
+        "load",
+        "volatile_load",
+        "volatile_store",
+        "atomic",
+        "call",
+        "asm",
+        "memory",
+        "stack",
+        "sequence",
+        "vector",
+    )
 )
 
 
 def stable(node: Node) -> bool:
     """The value stays the same whatever statements run before it is computed."""
     return node.op not in UNSTABLE and all(stable(a) for a in node.args)
-
-
-def _typed(value: Node, target: Any) -> Node:
-    """The same integer under another width."""
-    if value.type == target:
-        return value
-    return Node(
-        value.op,
-        target,
-        value.args,
-        value.data,
-        value.span,
-        value.low,
-        value.high,
-        value.bodies,
-        value.possible,
-    )

@@ -32,9 +32,7 @@ UNARY = ("abs", "sqrt", "floor")
 class VectorChecker(ExpressionChecker):
     """Types operations on Vec, Mask, Registers and BitField."""
 
-    def vector(
-        self, op: str, kind: Any, args: tuple[Node, ...], data: Any, node: ast.AST
-    ) -> Node:
+    def vector(self, op: str, kind: Any, args: tuple[Node, ...], data: Any, node: ast.AST) -> Node:
         """A vector operation with result type `kind`."""
         low, high = self.type_bounds(kind)
         return Node("vector", kind, args, (op, data), self.span(node), low, high)
@@ -45,9 +43,7 @@ class VectorChecker(ExpressionChecker):
 
     # -- operators -------------------------------------------------------------------------------
 
-    def vector_binary(
-        self, node: ast.AST, op: ast.operator, left: Value, right: Value
-    ) -> Node:
+    def vector_binary(self, node: ast.AST, op: ast.operator, left: Value, right: Value) -> Node:
         """Lane-wise arithmetic of two vectors, or a shift by a scalar."""
         a = self.materialize(left, node)
         if isinstance(a.type, ty.MaskType):
@@ -77,8 +73,10 @@ class VectorChecker(ExpressionChecker):
             self.no_common_type(node, a.type, b.type)
         name = VECTOR_OPERATORS.get(type(op))
         floats = ty.is_float(element)
-        if name is None or (name == "div" and not floats) or (
-            floats and name in ("and", "or", "xor")
+        if (
+            name is None
+            or (name == "div" and not floats)
+            or (floats and name in ("and", "or", "xor"))
         ):
             self.refuse(node, "subset", "this operator is not defined for these vectors")
         return self.vector(name, a.type, (a, b), "float" if floats else "int", node)
@@ -147,9 +145,7 @@ class VectorChecker(ExpressionChecker):
         """A load or store either keeps the type or converts as the language page lists."""
         same = stored == element
         halves = ty.is_float(stored) and stored.bits == 16 and element is f32
-        widening = (
-            ty.is_int(stored) and ty.is_int(element) and element is i32 and stored.bits < 32
-        )
+        widening = ty.is_int(stored) and ty.is_int(element) and element is i32 and stored.bits < 32
         if not (same or halves or widening):
             self.refuse(
                 node,
@@ -202,7 +198,11 @@ class VectorChecker(ExpressionChecker):
         values = [self.materialize(a, node) for a in self.expressions(node.args)]
         if name == "select":
             mask, a, b = (v.type for v in values)
-            if not isinstance(a, ty.VecType) or a != b or mask != ty.MaskType(self.lanes(a.element)):
+            if (
+                not isinstance(a, ty.VecType)
+                or a != b
+                or mask != ty.MaskType(self.lanes(a.element))
+            ):
                 self.refuse(node, "type", "select takes a mask and two vectors of its lanes")
             return self.vector("select", values[1].type, tuple(values), None, node)
         if name == "fma" and any(v.type != self.vec_of(f32) for v in values):

@@ -5,8 +5,8 @@
 
 `check` compiles every public function of the files with all it calls and prints every error; it
 exits with 1 when there was one. `dump` prints one function of one stage; `file.py:Class.method`
-names a method. `check --stack` also generates machine code and prints the deepest stack of each entry.
-Images are built by `merlion build`.
+names a method. `check --stack` also generates machine code and prints the deepest stack of each
+entry. Images are built by `merlion build`.
 """
 
 import argparse

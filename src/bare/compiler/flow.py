@@ -1,4 +1,4 @@
-"""Follows a checked function along its paths: variables without a value, storage that dies too early.
+"""Follows a checked function along its paths: variables without a value, storage that dies early.
 
 Two questions in one walk over the typed tree:
 

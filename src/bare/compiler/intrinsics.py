@@ -111,7 +111,9 @@ def _reinterpret(checker: Any, node: ast.Call) -> Value:
         both = Node("or", ints.u64, (address, total), "plain", None, 0, ty.U64_MAX)
         align = checker.size_align(stored)[1]
         for value, unit, what in ((both, align, "not aligned"), (total, new, "not whole elements")):
-            rest = Node("mod", ints.u64, (value, checker.integer(unit)), ("plain", False), None, 0, unit)
+            rest = Node(
+                "mod", ints.u64, (value, checker.integer(unit)), ("plain", False), None, 0, unit
+            )
             test = checker.compare_integers("eq", rest, checker.integer(0), node)
             checker.emit(Node("check", None, (test,), f"reinterpret: {what}", checker.span(node)))
     count = Node(

@@ -215,7 +215,9 @@ class Constants:
         if isinstance(t, ty.UnionType):
             return self.union_constant(found, t)
         if isinstance(t, ty.TupleType):
-            inner = [f"{stored(k)} {self.constant(v, k)}" for v, k in zip(found, t.parts, strict=True)]
+            inner = [
+                f"{stored(k)} {self.constant(v, k)}" for v, k in zip(found, t.parts, strict=True)
+            ]
             return "{ " + ", ".join(inner) + " }"
         if ty.is_record(t):
             fields = [

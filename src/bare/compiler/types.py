@@ -296,6 +296,7 @@ __all__ = [
     "TypeOf",
     "UnionType",
     "VecType",
+    "enum_storage",
     "layout",
     "normalize",
     "substitute",

@@ -24,6 +24,8 @@ def verify_node(node: Node, function: Function) -> None:
         raise MalformedTree(f"{function.name}: unknown operation {node.op}")
     count, _ = OPERATIONS[node.op]
     if count is not None and len(node.args) != count:
-        raise MalformedTree(f"{function.name}: {node.op} has {len(node.args)} operands, not {count}")
+        raise MalformedTree(
+            f"{function.name}: {node.op} has {len(node.args)} operands, not {count}"
+        )
     if node.low > node.high:
         raise MalformedTree(f"{function.name}: {node.op} has an empty interval at {node.span}")
