@@ -8,6 +8,7 @@ also what `bare.codec` gives them under CPython.
 import enum
 import struct
 import typing
+from functools import cache
 from typing import Any, Literal
 
 from bare.compiler import types as ty
@@ -22,6 +23,7 @@ STATIC_ALIGN = 64  # What every static allocation of an image is aligned to.
 type Linkage = Literal["internal", "shared", "declared", "outside"]
 
 
+@cache
 def stored(t: Any, level: int = ty.PLAIN) -> str:
     """The type in memory."""
     if t is ty.NONE or t is typing.NoReturn:
@@ -134,13 +136,15 @@ class Constants:
 
     def define(self, name: str, allocation: Any) -> None:
         """Static storage in the image: its bytes, and the addresses of what it points to."""
-        data = bytes(allocation.buffer)
+        data = bytearray(allocation.buffer)
         place = len(self.lines)
         self.lines.append("")
         pieces: list[tuple[str, str]] = []
         at = 0
         for offset, target in sorted(allocation.refs.items()):
             address = self.reference(target, f"{name[2:-1]}+{offset}")
+            if address is None and isinstance(target, Slice):  # Empty: it points to nothing.
+                data[offset : offset + 8] = bytes(8)
             if address is None or offset < at:
                 continue
             self.bytes_piece(pieces, data[at:offset])
@@ -156,7 +160,7 @@ class Constants:
         linkage = "internal" if self.linkage == "internal" else "hidden"
         self.lines[place] = f"{name} = {linkage} {kind} {body}, align {STATIC_ALIGN}"
 
-    def bytes_piece(self, pieces: list[tuple[str, str]], data: bytes) -> None:
+    def bytes_piece(self, pieces: list[tuple[str, str]], data: bytearray) -> None:
         """Add plain bytes to an initialiser."""
         if not data:
             return

@@ -74,6 +74,7 @@ class Shard:
         self.sites: list[Site] = []
         self.uses: set[Function] = set()  # Functions of other modules it needs as symbols.
         self.bodies: list[tuple[Function | None, str]] = []
+        self._files: dict[str, str] = {}  # As sites name them.
         self._site_numbers: dict[Site, int] = {}
         self._declarations: dict[str, str] = {}
         self._symbols: set[str] = set()
@@ -84,7 +85,10 @@ class Shard:
 
     def site(self, span: Span, reason: str) -> int:
         """The number of a trap site."""
-        site = Site(display_path(span.file), span.line, span.column, reason)
+        file = self._files.get(span.file)
+        if file is None:
+            file = self._files[span.file] = display_path(span.file)
+        site = Site(file, span.line, span.column, reason)
         if site not in self._site_numbers:
             self._site_numbers[site] = len(self.sites)
             self.sites.append(site)

@@ -6,7 +6,9 @@
 (static storage is the CPython objects themselves, entries get a wrapper that takes one block).
 """
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any, Literal
@@ -96,6 +98,29 @@ def compile_unit(
     A large program becomes several LLVM modules, unless `split` is false. With `checked` functions
     marked @unchecked keep their checks.
     """
+    with _without_collector():
+        return _compile(entries, mode, module_asm, split, checked)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Trees only grow while a program is compiled; looking for garbage in them is a third of it."""
+    active = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if active:
+            gc.enable()
+
+
+def _compile(
+    entries: Sequence[FunctionType],
+    mode: Literal["image", "jit"],
+    module_asm: str,
+    split: bool,
+    checked: bool,
+) -> Unit:
     diagnostics = Diagnostics()
     instances, roots = check_program(entries, diagnostics, checked)
     functions = list(instances.known.values())
