@@ -83,8 +83,9 @@ def write_lines(text: Bytes) -> None:
     """Write to the serial console, each newline as CR LF."""
     for byte in text:
         if byte == 0x0A:
-            uart.write_byte(0x0D)
-        uart.write_byte(byte)
+            uart.put(0x0D)
+        uart.put(byte)
+    uart.flush()
 
 
 log = KernelLog(static(u8, LOG_BYTES), Writer(static(u8, LINE_MAX)))

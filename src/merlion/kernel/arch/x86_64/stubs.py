@@ -103,6 +103,15 @@ hardware_random:
     xorl %eax, %eax
 2:  retq
 
+    .globl write_port
+    .type write_port, @function
+write_port:                         # A string instruction leaves a virtual machine once.
+    movq %rdx, %rcx
+    movq %rdi, %rdx
+    cld
+    rep outsb
+    retq
+
     .globl exhaust_stack
     .type exhaust_stack, @function
 exhaust_stack:
@@ -138,6 +147,11 @@ def frame_pointer() -> u64:
 def hardware_random() -> u64:
     """Return RDRAND's number, 0 when it has none after ten tries (SDM volume 1, 7.3.17)."""
     return 0
+
+
+@external("write_port")
+def write_port(port: u64, address: u64, byte_count: u64) -> None:
+    """Write the bytes at `address` to an I/O port, one after the other."""
 
 
 @external("exhaust_stack")
