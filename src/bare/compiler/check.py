@@ -18,13 +18,12 @@ Library names are in intrinsics, paths through the function in flow. An error is
 rest of the function is still checked, statement by statement.
 """
 
-import ast
 
 from bare.compiler import types as ty
 from bare.compiler.check_match import MatchChecker
 from bare.compiler.check_values import Comptime
 from bare.compiler.flow import Flow
-from bare.compiler.load import definition
+from bare.compiler.load import assigned_names, definition
 from bare.compiler.tree import Node
 
 
@@ -35,9 +34,8 @@ class Checker(MatchChecker):
         """Check the whole body."""
         tree = definition(self.source)
         errors = len(self.instances.diagnostics.found)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-                self.stores[node.id] = self.stores.get(node.id, 0) + 1
+        for name in assigned_names(tree):
+            self.stores[name] = self.stores.get(name, 0) + 1
         for local in self.function.parameters:
             self.scope[local.name] = local
             self.function.locals.append(local)

@@ -8,6 +8,7 @@ from bare.compiler import types as ty
 from bare.compiler.check_calls import CallChecker
 from bare.compiler.check_values import Comptime, Refused, Value
 from bare.compiler.instances import Instances, Pending, evaluate_annotation
+from bare.compiler.load import assigned_names
 from bare.compiler.tree import Local, LoopLabels, Node
 
 
@@ -253,11 +254,10 @@ class StatementChecker(CallChecker):
 
     def enter_loop(self, node: ast.AST) -> None:
         """A loop body runs after itself: what it assigns is no longer narrowed at its start."""
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                local = self.scope.get(inner.id)
-                if isinstance(local, Local):
-                    self.narrowed.pop(local, None)
+        for name in assigned_names(node):
+            local = self.scope.get(name)
+            if isinstance(local, Local):
+                self.narrowed.pop(local, None)
 
     def _while(self, node: ast.While) -> None:
         if node.orelse:

@@ -21,11 +21,27 @@ def _functions(file: str) -> dict[tuple[str, int], ast.FunctionDef]:
     with open(file, encoding="utf-8") as source:
         tree = ast.parse(source.read(), file)
     found = {}
-    for node in ast.walk(tree):
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(d.lineno for d in node.decorator_list)])
             found[node.name, first] = node
+        for name in ("body", "orelse"):  # Of modules, classes, functions, conditions.
+            inner = getattr(node, name, None)
+            if isinstance(inner, list):
+                waiting.extend(inner)
     return found
+
+
+@cache
+def assigned_names(node: ast.AST) -> tuple[str, ...]:
+    """Every name that the node assigns to, as often as it does."""
+    return tuple(
+        inner.id
+        for inner in ast.walk(node)
+        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store)
+    )
 
 
 def definition(function: FunctionType) -> ast.FunctionDef:
