@@ -20,6 +20,7 @@ CHART = results.ROOT / "docs" / "images" / "compare.svg"
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare": tables.compare_table,
     "engine": tables.engine_table,
+    "machine": tables.machine_table,
     "boot_time": tables.boot_table,
     "serve_hosted": tables.serve_table,
     "serve_booted": tables.serve_table,

@@ -48,6 +48,7 @@ def steps(quick: bool, force: list[str]) -> list[tuple[str, list[str]]]:
     found.append(("serve hosted", script("serve_latency", "--where", "hosted", *serve)))
     boot = ["--repeats", repeats, "--model", model, *force]
     if detect().accelerator is not Accelerator.TCG:
+        found.append(("machine", script("machine", *boot)))
         found.append(("serve booted", script("serve_latency", "--where", "booted", *serve)))
     found.append(("boot time", script("boot_time", *boot)))
     return found

@@ -111,6 +111,19 @@ def boot_table(result: dict[str, Any]) -> str:
     return f"{what}\n\n{table}\n\n{stages}\n\n{conditions(result)}"
 
 
+def machine_table(result: dict[str, Any]) -> str:
+    """The booted machine against the hosted engine."""
+    times = [a / b for a, b in zip(result["booted"], result["hosted"], strict=True)]
+    row = [
+        f"{result['model']}, decode, {result['cores']} cores, {result['accelerator'].upper()}",
+        f"{median(result['booted']):.1f}",
+        f"{median(result['hosted']):.1f}",
+        f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})",
+    ]
+    table = markdown(["tok/s", "booted", "hosted", "ratio"], [row])
+    return f"{table}\n\n{conditions(result)}"
+
+
 def serve_table(result: dict[str, Any]) -> str:
     """What clients see, by number of streams."""
     headings = ["streams", "tok/s together", "first token p50, ms", "most"]

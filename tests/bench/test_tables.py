@@ -100,6 +100,7 @@ def test_published_results_make_tables_and_name_no_path() -> None:
     writers = {
         "compare": tables.compare_table,
         "engine": tables.engine_table,
+        "machine": tables.machine_table,
         "boot_time": tables.boot_table,
         "serve_hosted": tables.serve_table,
         "serve_booted": tables.serve_table,
