@@ -16,6 +16,11 @@ class Clock(Struct):
     start: u64 = 0
     khz: u64 = GUESS_KHZ
 
+    def ticks(self) -> u64:
+        """Return the counter since the zero point."""
+        now = rdtsc()
+        return now - self.start if now > self.start else 0
+
     def nanoseconds(self, ticks: u64) -> u64:
         """Convert counter ticks to nanoseconds, without leaving 64 bits for 500 years."""
         return ticks // self.khz * 1_000_000 + ticks % self.khz * 1_000_000 // self.khz
@@ -26,10 +31,7 @@ clock = Clock()
 
 def now_ns() -> u64:
     """Return the time since the first instruction."""
-    now = rdtsc()
-    if now < clock.start:
-        return 0
-    return clock.nanoseconds(now - clock.start)
+    return clock.nanoseconds(clock.ticks())
 
 
 def deadline_ns(milliseconds: u64) -> u64:

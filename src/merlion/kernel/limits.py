@@ -13,7 +13,8 @@ SEQUENCES_MAX = 4  # Decoded together.
 REQUESTS_MAX = 16  # Waiting ones included.
 PROBE_BYTES = 4096  # The largest block of a disk: enough to see whether it holds a GGUF.
 LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
-PROGRESS_NS = 100_000_000  # Between two progress lines.
+PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.
+DISK_NAP_TICKS = 100_000  # 0.1 ms: a request of 1 MiB takes about as long.
 FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
 NET_CONNECTIONS = 64
 NET_RECEIVE_BYTES = 32 * 1024
@@ -23,6 +24,7 @@ BENCH_TOKENS = 64
 SERVER_CONNECTIONS = 32
 SERVER_BODY_BYTES = 1 << 20
 IDLE_NS = 20_000_000  # Without work for so long, the boot core halts between two polls.
+TIMELINE_MAX = 24  # Stages of boot, load and first use.
 NAP_TICKS = 1_000_000  # Of the APIC timer: 1 ms under KVM and QEMU, where it runs at 1 GHz.
 
 YIELD_TICKS = 50_000  # 50 us of a 1 GHz APIC clock: a few times what halting and waking cost.

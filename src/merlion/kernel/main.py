@@ -8,29 +8,37 @@ from bare import export, u64
 from bare.cpu import pause
 from merlion.kernel import start
 from merlion.kernel.arch.x86_64 import smp
-from merlion.kernel.arch.x86_64.apic import apic
 from merlion.kernel.clock import now_ns
 from merlion.kernel.limits import IDLE_NS, NAP_TICKS
 from merlion.kernel.model import step
 from merlion.kernel.network import network
 from merlion.kernel.serving import serving
 from merlion.kernel.shell.shell import shell
+from merlion.kernel.timeline import timeline
 
 
 @export("kernel_main")
 def kernel_main(start_info: u64) -> None:
     """Boot, then serve for ever."""
     start.console(start_info)  # Serial line, command line, log.
+    timeline.mark(b"console")
     start.exceptions()  # Descriptors: from here on a fault is reported.
     start.processor()  # Vector state, instruction set, clock.
+    timeline.mark(b"processor")
     start.memory()  # RAM map, page tables with the rights they keep.
+    timeline.mark(b"memory")
     start.devices()  # ACPI, PCI, virtio.
+    timeline.mark(b"devices")
     start.cores()  # All other cores, halted until there is work.
+    timeline.mark(b"cores")
     start.disk()
+    timeline.mark(b"disk")
     start.network_device()
+    timeline.mark(b"network")
     start.seal()  # Nothing is allocated after this but the model.
     start.load_model()  # If the command line says so.
     shell.start()
+    timeline.mark(b"prompt")
     loop()
 
 
@@ -46,12 +54,6 @@ def loop() -> None:
         if active:
             busy_ns = now
         elif now - busy_ns > IDLE_NS:
-            nap()
+            smp.nap(NAP_TICKS)
         else:
             pause()
-
-
-def nap() -> None:
-    """Halt until the timer fires, a millisecond at most on a machine with a 1 GHz APIC clock."""
-    apic.start_timer(NAP_TICKS)
-    smp.halt_boot_core()

@@ -10,14 +10,15 @@ from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
 from merlion.engine.engine import EngineConfig, LoadError
 from merlion.engine.gguf import MAGIC
 from merlion.engine.gguf_value import Lookup
-from merlion.engine.scheduler import Scheduler
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.clock import now_ns
 from merlion.kernel.config import config
 from merlion.kernel.console import console
 from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
+from merlion.kernel.inference import backend, engine, scheduler
 from merlion.kernel.limits import (
     CONTEXT_DEFAULT,
+    DISK_NAP_TICKS,
     LOAD_ROOM_BYTES,
     PROBE_BYTES,
     PROGRESS_NS,
@@ -29,14 +30,13 @@ from merlion.kernel.memory.page_tables import HUGE_BYTES
 from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.memory.ram import ANYWHERE, ram
 from merlion.kernel.network import network
+from merlion.kernel.serving import serving
 from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
-from merlion.kernel.worker import close_team, engine, open_team
-from merlion.serve.engine_backend import EngineBackend
+from merlion.kernel.timeline import timeline
+from merlion.kernel.worker import close_team, open_team
 
 MEBIBYTE = 1 << 20
 
-scheduler = Scheduler.zeroed()
-backend = EngineBackend.zeroed()
 arena = Arena.zeroed()
 
 
@@ -93,6 +93,7 @@ class Model(Struct):
         if error is None:
             error = wait_for_disk(disk, size)
         self.read_ns = max(now_ns() - start, 1)
+        timeline.mark(b"model read")
         if error is not None:
             console.out.byte(0x0A)
             return fail(b"disk: ", DISK_ERROR_TEXT[error])
@@ -128,13 +129,14 @@ class Model(Struct):
         arena.seal()
         ram.shrink(address, room, (u64(arena.used) + HUGE_BYTES - 1) // HUGE_BYTES * HUGE_BYTES)
         self.prepare_ns = max(now_ns() - start, 1)
+        timeline.mark(b"model ready")
         open_team(smp.cores.count)
         return True
 
     def report(self) -> None:
         """Say what was loaded, how fast, and where the memory went."""
         out = console.out
-        out.text(b"\rmodel ")
+        out.text(b"model ")
         out.text(backend.model)
         out.text(b" from disk0: ")
         out.unsigned(len(self.file) // MEBIBYTE)
@@ -160,21 +162,39 @@ model = Model.zeroed()
 
 
 def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:
-    """Poll a large read until it is done, showing how far it is; DHCP goes on meanwhile."""
+    """Wait for a large read. Clients are told meanwhile that the model is loading (503).
+
+    Between two looks the core halts: the host needs the processor to read.
+    """
     log.over_prompt = True
     next_ns = now_ns() + PROGRESS_NS
+    shown = False
+    before: usize = 0
     while disk.poll_read():
         now = now_ns()
-        network.poll(now)
+        active = network.poll(now)
+        active = serving.poll(now) or active
+        done = done_bytes(disk)
         if now >= next_ns:
             next_ns = now + PROGRESS_NS
-            console.write(b"\rreading ")
-            console.out.unsigned(done_bytes(disk) // MEBIBYTE)
-            console.write(b" of ")
-            console.out.unsigned(size // MEBIBYTE)
-            console.write(b" MiB")
-            console.flush()
+            shown = True
+            show_progress(done, size)
+        if done == before and not active:
+            smp.nap(DISK_NAP_TICKS)
+        before = done
+    if shown:
+        console.write(b"\r\x1b[K")
     return read_error(disk)
+
+
+def show_progress(done: usize, size: usize) -> None:
+    """Say how much has been read, on the same line again."""
+    console.write(b"\rreading ")
+    console.out.unsigned(done // MEBIBYTE)
+    console.write(b" of ")
+    console.out.unsigned(size // MEBIBYTE)
+    console.write(b" MiB")
+    console.flush()
 
 
 def fail(message: Bytes, detail: Bytes) -> bool:

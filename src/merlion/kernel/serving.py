@@ -5,8 +5,8 @@ answered with 503.
 """
 
 from bare import Arena, Struct, u16, u64, usize
+from merlion.kernel.inference import backend
 from merlion.kernel.limits import SERVER_BODY_BYTES, SERVER_CONNECTIONS
-from merlion.kernel.model import backend
 from merlion.kernel.network import random_u64, stack
 from merlion.serve.bridge import Bridge
 from merlion.serve.server import Server, ServerConfig

@@ -5,9 +5,7 @@ Workers start before a model is loaded; `workers.ready` says that the team may b
 
 from bare import Atomic, Struct, u32, usize
 from bare.cpu import pause
-from merlion.engine.engine import Engine
-
-engine = Engine.zeroed()
+from merlion.kernel.inference import engine
 
 
 class Workers(Struct):

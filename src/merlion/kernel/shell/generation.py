@@ -12,8 +12,10 @@ from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.clock import now_ns
 from merlion.kernel.console import console
+from merlion.kernel.inference import backend, scheduler
 from merlion.kernel.limits import SHELL_ANSWER_TOKENS
-from merlion.kernel.model import backend, model, scheduler
+from merlion.kernel.model import model
+from merlion.kernel.timeline import timeline
 from merlion.serve.outcome import PromptError, Refusal
 
 REFUSAL_TEXT = {
@@ -75,6 +77,7 @@ class Generation(Struct):
         count = scheduler.completion_tokens(self.slot)
         if self.first_ns == 0 and count > 0:
             self.first_ns = now
+            timeline.mark_once(b"first token")
         text = scheduler.text(self.slot)
         if len(text) > 0:
             if not self.silent:

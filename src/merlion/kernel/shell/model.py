@@ -3,10 +3,10 @@
 from bare import Bytes, u32
 from merlion.kernel.config import parse_number
 from merlion.kernel.console import console
+from merlion.kernel.inference import engine, scheduler
 from merlion.kernel.limits import BENCH_TOKENS
-from merlion.kernel.model import model, scheduler
+from merlion.kernel.model import model
 from merlion.kernel.shell.generation import generation
-from merlion.kernel.worker import engine
 
 MEBIBYTE = 1 << 20
 BENCH_TOKENS_MAX = 4096

@@ -1,6 +1,6 @@
 """Shell commands about the machine itself."""
 
-from bare import Bytes, u32, u64, usize
+from bare import Bytes, f64, u32, u64, usize
 from bare.cpu import outl
 from merlion.kernel import power, start
 from merlion.kernel.arch.x86_64 import smp
@@ -9,12 +9,14 @@ from merlion.kernel.boot.start_info import RegionKind, boot_info
 from merlion.kernel.clock import clock, now_ns
 from merlion.kernel.config import PageSize, PanicAction, config, parse_number
 from merlion.kernel.console import console
+from merlion.kernel.inference import backend
 from merlion.kernel.log import log
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.ram import ram
-from merlion.kernel.model import backend, model
+from merlion.kernel.model import model
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
 from merlion.kernel.serving import serving
+from merlion.kernel.timeline import timeline
 
 KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
@@ -118,6 +120,19 @@ def uptime(arguments: Bytes) -> None:
     console.out.byte(0x2E)
     console.out.unsigned(milliseconds // 100 % 10)
     console.line(b" s")
+
+
+def boot(arguments: Bytes) -> None:
+    """Show when each stage of boot and load was over, and how long it took."""
+    before: u64 = 0
+    for mark in timeline.marks[: timeline.count]:
+        label(mark.name)
+        time = clock.nanoseconds(mark.ticks)
+        console.out.fixed(f64(time) / 1e6, 2)
+        console.out.text(b" ms  +")
+        console.out.fixed(f64(time - before) / 1e6, 2)
+        console.line(b"")
+        before = time
 
 
 def show_cpuid(arguments: Bytes) -> None:

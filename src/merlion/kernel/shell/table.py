@@ -36,6 +36,7 @@ COMMANDS = (
     Command(b"info", b"", b"the machine, the model and the server at a glance", system.info),
     Command(b"free", b"", b"memory: total, used, free", system.free),
     Command(b"uptime", b"", b"time since the first instruction", system.uptime),
+    Command(b"boot", b"", b"when each stage of boot and load was over", system.boot),
     Command(b"cpuid", b"", b"the processor and what of it is used", system.show_cpuid),
     Command(b"memmap", b"", b"physical memory as the firmware gave it", system.memmap),
     Command(b"lspci", b"", b"PCI devices", hardware.lspci),

@@ -138,8 +138,9 @@ def end_computing() -> None:
     cores.computing.store(0)
 
 
-def halt_boot_core() -> None:
-    """Halt the boot core until its timer or another interrupt wakes it."""
+def nap(ticks: u32) -> None:
+    """Halt the boot core for that many ticks of its timer, or until another interrupt."""
+    apic.start_timer(ticks)
     wait_for_wake(cores.pvm_pages[0])
 
 
