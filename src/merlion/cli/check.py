@@ -13,6 +13,8 @@ from merlion.cli.paths import ROOT
 from merlion.cli.terminal import note
 
 QUICK = "not slow and not qemu"
+# A file's tests share what they compile, so they stay in one process.
+PARALLEL = ("-n", "auto", "--dist", "loadfile")
 
 
 def run_tool(name: str, command: list[str]) -> bool:
@@ -38,7 +40,7 @@ def check() -> None:
         run_tool("ruff format", [python_tool("ruff"), "format", "--check", "--quiet", "."]),
         run_tool("mypy", [python_tool("mypy"), "--no-error-summary"]),
         run_tool("image", [python, "-m", "merlion.cli", "build"]),
-        run_tool("tests", [python, "-m", "pytest", "-m", QUICK]),
+        run_tool("tests", [python, "-m", "pytest", "-m", QUICK, *PARALLEL]),
     ]
     if not all(results):
         raise UserError("the check failed", "see above; `ruff format` mends the format")
