@@ -39,7 +39,7 @@ def bytes_equal(left: Bytes, right: Bytes) -> bool:
     """Compare lengths and contents."""
     if len(left) != len(right):
         return False
-    for index in range(len(left)):  # noqa: SIM110 - the language has no generators
+    for index in range(len(left)):
         if left[index] != right[index]:
             return False
     return True

@@ -296,7 +296,7 @@ class Vec[T]:
 
     def floor(self) -> "Vec[T]":
         """Largest whole number not above each lane."""
-        return self._make(math.copysign(math.floor(a), a) if math.isfinite(a) else a for a in self._lanes)
+        return self._make(_floor(a) for a in self._lanes)
 
     def to[U](self, kind: type[U]) -> "Vec[U]":
         """Convert i32 lanes to f32 (rounding) or f32 lanes to i32 (truncating)."""
@@ -319,6 +319,10 @@ class Vec[T]:
 
     def __repr__(self) -> str:
         return f"Vec[{self.element}]{self._lanes}"
+
+
+def _floor(a: float) -> float:
+    return math.copysign(math.floor(a), a) if math.isfinite(a) else a
 
 
 def _divide(a: float, b: float) -> float:

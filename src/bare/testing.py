@@ -141,7 +141,7 @@ _depth = [0]  # Of adapted functions in progress: only the outermost call conver
 
 
 def adapted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`function` as a test sees it: `bytes` become slices, failures that compiled code has, Traps."""
+    """`function` as a test sees it: `bytes` become slices, failed checks are Traps."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:

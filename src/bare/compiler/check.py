@@ -18,7 +18,6 @@ Library names are in intrinsics, paths through the function in flow. An error is
 rest of the function is still checked, statement by statement.
 """
 
-
 from bare.compiler import types as ty
 from bare.compiler.check_match import MatchChecker
 from bare.compiler.check_values import Comptime

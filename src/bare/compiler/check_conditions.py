@@ -297,7 +297,10 @@ class ConditionChecker(PlaceChecker):
             return self.contains(node, op, left, right)
         if isinstance(op, (ast.Is, ast.IsNot)) and not self.has_identity(left, right):
             self.refuse(node, "subset", "`is` compares with None only", "write == or !=")
-        predicate = COMPARISONS[type(op)]
+        return self.compare_values(node, COMPARISONS[type(op)], left, right)
+
+    def compare_values(self, node: ast.AST, predicate: str, left: Value, right: Value) -> Value:
+        """A comparison by the types of its operands."""
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(isinstance(k, ty.VecType) for k in kinds):
             return self.vector_compare(node, predicate, left, right)

@@ -90,21 +90,25 @@ class ExpressionChecker(ConditionChecker):
         self.ring = ring
         return value
 
+    def folded(self, node: ast.AST, op: ast.operator, left: Any, right: Any) -> Value:
+        """Import-time values are computed by Python itself."""
+        power = isinstance(op, (ast.LShift, ast.Pow)) and isinstance(right, int)
+        if power and right > CONSTANT_BITS:
+            self.refuse(node, "range", "this constant is too large")
+        try:
+            found = FOLD[type(op)](left, right)
+        except (TypeError, ArithmeticError, ValueError, MemoryError) as error:
+            self.refuse(node, "constant", str(error))
+        if isinstance(found, int) and found.bit_length() > CONSTANT_BITS:
+            self.refuse(node, "range", "this constant is too large")
+        return Comptime(found)
+
     def binary(self, node: ast.AST, op: ast.operator, left: Value, right: Value) -> Value:
         """`left op right`."""
         if foldable(left) and foldable(right):
             assert isinstance(left, Comptime)
             assert isinstance(right, Comptime)
-            power = isinstance(op, (ast.LShift, ast.Pow)) and isinstance(right.value, int)
-            if power and right.value > CONSTANT_BITS:
-                self.refuse(node, "range", "this constant is too large")
-            try:
-                found = FOLD[type(op)](left.value, right.value)
-                if isinstance(found, int) and found.bit_length() > CONSTANT_BITS:
-                    self.refuse(node, "range", "this constant is too large")
-                return Comptime(found)
-            except (TypeError, ArithmeticError, ValueError, MemoryError) as error:
-                self.refuse(node, "constant", str(error))
+            return self.folded(node, op, left.value, right.value)
         kinds = [v.type for v in (left, right) if isinstance(v, Node)]
         if any(isinstance(k, (ty.VecType, ty.MaskType)) for k in kinds):
             return self.vector_binary(node, op, left, right)
@@ -124,9 +128,10 @@ class ExpressionChecker(ConditionChecker):
         if type(op) not in OPERATORS:
             self.refuse(node, "subset", "this operator is not part of the language")
         result = self.integer_binary(node, OPERATORS[type(op)], left, right)
-        if len(flags) == len(kinds) == 2 and flags[0] is flags[1]:
+        bitwise = isinstance(op, (ast.BitAnd, ast.BitOr, ast.BitXor))
+        if bitwise and len(flags) == len(kinds) == 2 and flags[0] is flags[1]:
             result.type = flags[0]
-        elif flags and isinstance(op, (ast.BitAnd, ast.BitOr, ast.BitXor)) and len(kinds) == 1:
+        elif flags and bitwise and len(kinds) == 1:
             result.type = ty.enum_storage(flags[0])
         return result
 
@@ -166,6 +171,9 @@ class ExpressionChecker(ConditionChecker):
             return Node("fneg", inner.type, (inner,), span=self.span(node))
         if isinstance(inner.type, (ty.VecType, ty.MaskType)):
             return self.vector_negate(node, inner)
+        if isinstance(node.op, ast.Invert) and ty.is_enum(inner.type):
+            fix = "write ~int(x), or & with the complement of a constant"
+            self.refuse(node, "type", "~ of a flag depends on the members it has", fix)
         if isinstance(node.op, ast.Invert):
             return self.invert(node, self.as_integer(inner, node))
         return self.negate(node, self.as_integer(inner, node))

@@ -84,7 +84,7 @@ class IntegerChecker(StoreChecker):
 
     def mode(self, a: Node, b: Node, low: int, high: int) -> str:
         """How the operation has to be carried out."""
-        if (ty.I64_MIN <= low and high <= ty.I64_MAX) or (low >= 0 and high <= ty.U64_MAX):
+        if (low >= ty.I64_MIN and high <= ty.I64_MAX) or (low >= 0 and high <= ty.U64_MAX):
             words = {n.high > ty.I64_MAX for n in (a, b)}
             if max(a.high, b.high) <= ty.I64_MAX or min(a.low, b.low) >= 0 or len(words) == 1:
                 return "plain"
@@ -103,9 +103,8 @@ class IntegerChecker(StoreChecker):
         if mode == "ring":
             return (0, ty.U64_MAX)
         least, most = ty.I64_MIN, ty.I64_MAX
-        if mode == "unsigned" or (mode == "plain" and low >= 0):
-            least, most = 0, ty.U64_MAX
-        elif mode == "wide" and ty.interval(kind)[1] > ty.I64_MAX:
+        wide = mode == "wide" and ty.interval(kind)[1] > ty.I64_MAX
+        if mode == "unsigned" or wide or (mode == "plain" and low >= 0):
             least, most = 0, ty.U64_MAX
         # An operation that never fits always traps: then any interval is right.
         return min(max(low, least), most), max(min(high, most), least)
@@ -145,7 +144,7 @@ class IntegerChecker(StoreChecker):
                 a.low << bottom if (a.low << bottom) <= ty.U64_MAX else 0,
                 min(high, ty.U64_MAX),
             )
-        fits = ty.I64_MIN <= low and high <= ty.I64_MAX
+        fits = low >= ty.I64_MIN and high <= ty.I64_MAX
         mode = "plain" if fits or self.unchecked else "signed"
         low, high = max(low, ty.I64_MIN), min(high, ty.I64_MAX)
         return Node(op, kind, (a, b), (mode, check_count), self.span(node), low, high)

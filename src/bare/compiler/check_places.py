@@ -35,18 +35,8 @@ class PlaceChecker(IntegerChecker):
             return self.class_value(base, kind, name, node)
         if ty.is_registers(kind):
             return self.register(base, name, node)
-        if ty.is_bitfield(kind):
-            if name in kind._bits_:
-                return self.bit_field(base, name, node)
-            if name == "raw":
-                word = ty.storage_int(kind)
-                return Node("wrap", word, (base,), word, None, *ty.interval(word))
-            return self.class_value(base, kind, name, node)
-        if ty.is_enum(kind):
-            if name == "value":
-                number = ty.enum_storage(kind)
-                return Node("wrap", number, (base,), number, None, base.low, base.high)
-            return self.class_value(base, kind, name, node)
+        if ty.is_bitfield(kind) or ty.is_enum(kind):
+            return self.word_attribute(base, name, node)
         if isinstance(kind, ty.UnionType):
             if self.only_structs(base):
                 return self.union_attribute(base, name, node)
@@ -57,6 +47,16 @@ class PlaceChecker(IntegerChecker):
                 "test it first (`is None`, isinstance) and return early",
             )
         self.refuse(node, "type", f"{ty.name_of(kind)} has no attribute {name}")
+
+    def word_attribute(self, base: Node, name: str, node: ast.AST) -> Value:
+        """An attribute of an enum member or of a bit field, which are held as integers."""
+        kind = base.type
+        if ty.is_bitfield(kind) and name in kind._bits_:
+            return self.bit_field(base, name, node)
+        if name == ("raw" if ty.is_bitfield(kind) else "value"):
+            word = ty.storage_int(kind)
+            return Node("wrap", word, (base,), word, None, base.low, base.high)
+        return self.class_value(base, kind, name, node)
 
     def only_structs(self, value: Node) -> bool:
         """What is left of a union is one struct or another: it acts as the closed union."""

@@ -33,20 +33,34 @@ class StoreChecker(ValueChecker):
             return Node(value.op, target, value.args, value.data, value.span, bodies=value.bodies)
         if isinstance(target, ty.TupleType) and isinstance(found, ty.TupleType):
             if len(target.parts) == len(found.parts):
-                held = self.hold(value) if value.op != "make" else value
-                parts = [
-                    self.coerce(self.part(held, i, f), t, node)
-                    for i, (f, t) in enumerate(zip(found.parts, target.parts, strict=True))
-                ]
-                return Node("make", target, tuple(parts), span=self.span(node))
+                return self.coerce_parts(value, target, node)
         if ty.is_struct(target) and ty.is_struct(found) and issubclass(found, target):
             return value
+        self.refuse_type(found, target, node)
+
+    def refuse_type(self, found: Any, target: Any, node: ast.AST) -> NoReturn:
+        """A value of a type that never fits."""
         fix = ""
         if isinstance(found, ty.ArrayType) and ty.is_slice(target):
             fix = "write x[:] to make a slice of the array"
         elif ty.is_float(target) and (ty.is_int(found) or ty.is_float(found)):
             fix = f"convert: {ty.name_of(target)}(...)"
         self.refuse(node, "type", f"expected {ty.name_of(target)}, found {ty.name_of(found)}", fix)
+
+    def coerce_parts(self, value: Node, target: Any, node: ast.AST) -> Node:
+        """A tuple as one with other element types."""
+        if value.op == "make":
+            elements = list(value.args)
+        else:
+            held = self.hold(value)
+            elements = [self.part(held, i, t) for i, t in enumerate(value.type.parts)]
+        parts: list[Node] = []
+        for element, kind in zip(elements, target.parts, strict=True):
+            mark = len(self.out)
+            part = self.coerce(element, kind, node)
+            parts = [self.materialize(p, node) for p in self.all_ordered(parts, mark)]
+            parts.append(part)
+        return Node("make", target, tuple(parts), span=self.span(node))
 
     def refuse_optional(self, value: Node, target: Any, node: ast.AST) -> NoReturn:
         """A union where one of its members is wanted."""
@@ -78,9 +92,9 @@ class StoreChecker(ValueChecker):
                 self.coerce_constant(v, t, node) for v, t in zip(value, target.parts, strict=True)
             ]
             return Node("make", target, tuple(parts), span=self.span(node))
-        elif not isinstance(value, type) and not callable(value) and value is not None:
-            return self.coerce(self.constant(value, node), target, node)
-        elif ty.is_struct(type(value)):
+        elif ty.is_struct(type(value)) or not (
+            value is None or isinstance(value, type) or callable(value)
+        ):
             return self.coerce(self.constant(value, node), target, node)
         self.refuse(
             node,
@@ -183,7 +197,7 @@ class StoreChecker(ValueChecker):
                 value.op,
                 ty.storage_int(kind),
                 value.args,
-                value.data if value.op != "load" else value.data,
+                value.data,
                 value.span,
                 value.low,
                 value.high,

@@ -1,7 +1,7 @@
 """Vectors, masks and device registers.
 
-A vector has as many lanes as the level of the function allows: 16, 32 or 64 bytes. Vector nodes have
-op `vector`; `data` is (operation, immediates…). Lanes wrap; no lane operation traps.
+A vector has as many lanes as the level of the function allows: 16, 32 or 64 bytes. Vector nodes
+have op `vector`; `data` is (operation, immediates…). Lanes wrap; no lane operation traps.
 """
 
 import ast

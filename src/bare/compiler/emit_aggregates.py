@@ -178,7 +178,6 @@ class AggregateEmitter(NumberEmitter):
             )
         else:
             name = "memmove" if node.data == "move" else "memcpy"
-            self.line(
-                f"call void @llvm.{name}.p0.p0.i64(ptr {target}, ptr {source}, i64 {size}, i1 false)"
-            )
+            operands = f"ptr {target}, ptr {source}, i64 {size}, i1 false"
+            self.line(f"call void @llvm.{name}.p0.p0.i64({operands})")
         return ""

@@ -28,7 +28,8 @@ class NumberEmitter(ValueEmitter):
             flags = ""
             if mode == "plain":
                 low, high = interval_of(op, *node.args)
-                if ty.I64_MIN <= low and high <= ty.I64_MAX and not any(map(unsigned, node.args)):
+                signed = low >= ty.I64_MIN and high <= ty.I64_MAX
+                if signed and not any(map(unsigned, node.args)):
                     flags = " nsw"
                     if min(n.low for n in node.args) >= 0 and low >= 0:
                         flags = " nuw nsw"

@@ -199,9 +199,8 @@ class ValueEmitter:
         name = self.fresh()
         self.allocas.append(f"  {name} = alloca [{max(size, 1)} x i8], align {align}")
         if size:
-            self.line(
-                f"call void @llvm.memset.p0.i64(ptr align {align} {name}, i8 0, i64 {size}, i1 false)"
-            )
+            operands = f"ptr align {align} {name}, i8 0, i64 {size}, i1 false"
+            self.line(f"call void @llvm.memset.p0.i64({operands})")
         return name
 
     def _field_address(self, node: Node) -> str:

@@ -154,7 +154,7 @@ def _vector(name: str) -> Handler:
     return handle
 
 
-# -- processor: (assembly, constraints, parameter types, result types, memory clobber) ---------------
+# -- processor: (assembly, constraints, parameter types, result types, memory clobber) -------------
 
 U8, U16, U32, U64 = ints.u8, ints.u16, ints.u32, ints.u64
 PROCESSOR: dict[str, tuple[str, str, tuple[Any, ...], tuple[Any, ...]]] = {
@@ -220,7 +220,7 @@ def _prefetch(checker: Any, node: ast.Call) -> Value:
     return Node("vector", ty.NONE, (place,), ("prefetch", None), checker.span(node))
 
 
-# -- unsafe -------------------------------------------------------------------------------------------
+# -- unsafe ----------------------------------------------------------------------------------------
 
 
 def _address_of(checker: Any, node: ast.Call) -> Value:
@@ -274,7 +274,7 @@ def _symbol_address(checker: Any, node: ast.Call) -> Value:
     return Node("symbol", ints.u64, data=name, low=0, high=ty.U64_MAX)
 
 
-# -- levels and traps ---------------------------------------------------------------------------------
+# -- levels and traps ------------------------------------------------------------------------------
 
 
 def _set_level(checker: Any, node: ast.Call) -> Value:
@@ -295,7 +295,8 @@ def _trap_site(checker: Any, node: ast.Call) -> Value:
 
 
 def _static(checker: Any, node: ast.Call) -> Value:
-    checker.refuse(node, "subset", "static storage is made at import", "name it at module level")
+    message, fix = "static storage is made at import", "name it at module level"
+    raise checker.refuse(node, "subset", message, fix)  # It does not return.
 
 
 INTRINSICS: dict[str, Handler] = {

@@ -1,8 +1,8 @@
 """How types and constants are written in LLVM IR.
 
-Two spellings of a type: in a register (`value`) every integer is i64 and a bool is i1; in memory, in
-aggregates, and across calls (`stored`) they have their own width. Aggregates use C layout, which is
-also what `bare.codec` gives them under CPython.
+Two spellings of a type: in a register (`value`) every integer is i64 and a bool is i1; in memory,
+in aggregates, and across calls (`stored`) they have their own width. Aggregates use C layout, which
+is also what `bare.codec` gives them under CPython.
 """
 
 import enum
@@ -93,7 +93,7 @@ def int_text(number: int) -> str:
 
 
 class Constants:
-    """Constant data of a shard: literals and tables of its own, static storage it defines or not."""
+    """Constant data of a shard: literals and tables of its own, static storage."""
 
     def __init__(self, names: StaticNames, linkage: Linkage) -> None:
         self.names = names
@@ -193,7 +193,8 @@ class Constants:
             name = f"@.table.{len(self.tables)}"
             self.tables[key] = name
             self.lines.append(
-                f"{name} = private unnamed_addr constant [{len(values)} x {kind}] [{body}], align 16"
+                f"{name} = private unnamed_addr constant "
+                f"[{len(values)} x {kind}] [{body}], align 16"
             )
         return self.tables[key]
 
@@ -234,11 +235,10 @@ class Constants:
         """A constant member of a union."""
         if ty.union_kind(t) == "nullable":
             return self.address(found._allocation_, found._offset_)
-        for index, member in enumerate(ty.members(t)):
-            if _is_member(found, member):
-                break
-        else:
+        fitting = [i for i, member in enumerate(ty.members(t)) if _is_member(found, member)]
+        if not fitting:
             raise TypeError(f"{found!r} is no member of {ty.name_of(t)}")
+        index = fitting[0]
         if ty.union_kind(t) == "closed":
             where = self.address(found._allocation_, found._offset_)
             return f"{{ ptr {where}, i64 {index + 1} }}"
@@ -251,7 +251,7 @@ class Constants:
 
 def _is_member(found: Any, member: Any) -> bool:
     """A constant can be this member."""
-    if isinstance(member, ty.BytesType) or isinstance(member, ty.SliceType):
+    if ty.is_slice(member):
         return isinstance(found, (bytes, Slice))
     if ty.is_int(member):
         return isinstance(found, int) and not isinstance(found, (bool, enum.Enum))

@@ -3,7 +3,7 @@
 from bare.compiler.tree import OPERATIONS, Function, Node
 
 
-class MalformedTree(AssertionError):
+class MalformedTree(AssertionError):  # noqa: N818 - a bug of the compiler, not a user error
     """The checker made a tree that the emitter does not define."""
 
 
