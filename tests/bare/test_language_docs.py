@@ -40,14 +40,16 @@ def marks(source: str, pattern: re.Pattern[str]) -> set[tuple[str, int]]:
     return {(m.group(1).strip(), n) for n, line in lines if (m := pattern.search(line))}
 
 
-def evaluate(text: str, names: dict[str, Any], traps: set[tuple[str, int]]) -> None:
-    """One `#:` line: it is true, or it traps at a line that says so, for a reason that it says."""
+def evaluate(text: str, names: dict[str, Any], traps: set[tuple[str, int]]) -> int:
+    """One `#:` line: it is true (0), or it traps in a line that says so, which is given."""
+    place, result = 0, None
     try:
         result = eval(text, names)
     except Trap as trap:
-        assert trap.line in {line for _, line in traps}, f"{text}: {trap}"
-        return
-    assert result, text
+        place = trap.line
+    assert result or place, text
+    assert place in {0, *(line for _, line in traps)}, f"{text} traps in line {place}"
+    return place
 
 
 @pytest.mark.parametrize("source", list(blocks()))
@@ -56,12 +58,12 @@ def test_block(source: str) -> None:
     functions = functions_of(module)
     wrong = marks(source, ERROR)
     methods = [f.fget if isinstance(f, property) else f for f in methods_of(module)]
-    try:
-        unit = compile_unit([*functions, *methods], "jit")
-    except CompileError as error:
-        assert {(d.rule, d.line) for d in error.diagnostics} == wrong, str(error)
+    if wrong:
+        with pytest.raises(CompileError) as caught:
+            compile_unit([*functions, *methods], "jit")
+        assert {(d.rule, d.line) for d in caught.value.diagnostics} == wrong, str(caught.value)
         return
-    assert not wrong, "the compiler accepts it"
+    unit = compile_unit([*functions, *methods], "jit")
     program = Program(unit)
     traps = marks(source, TRAP)
     reasons = {(site.reason, site.line) for site in sites_of(unit)}
@@ -71,10 +73,8 @@ def test_block(source: str) -> None:
         fresh = module_of(source, "page") if variant == "python" else module
         make = testing.adapted if variant == "python" else program.function
         names = vars(fresh) | {f.__name__: make(f) for f in functions_of(fresh)}
-        for text in lines:
-            evaluate(text, names, traps)
-    trapped = {trap_line(text, names) for text in lines}
-    assert {line for _, line in traps} <= trapped, "a line marked `trap` is never reached"
+        reached = {evaluate(text, names, traps) for text in lines}
+        assert {line for _, line in traps} <= reached, "a line marked `trap` is never reached"
 
 
 def methods_of(module: Any) -> list[Any]:
@@ -87,15 +87,6 @@ def methods_of(module: Any) -> list[Any]:
 def sites_of(unit: Any) -> list[Any]:
     """The checks of a compiled program."""
     return list(unit.sites.values() if isinstance(unit.sites, dict) else unit.sites)
-
-
-def trap_line(text: str, names: dict[str, Any]) -> int:
-    """Where a line traps, 0 when it does not."""
-    try:
-        eval(text, names)
-    except Trap as trap:
-        return trap.line
-    return 0
 
 
 def rules_of_the_compiler() -> set[str]:
