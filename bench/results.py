@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DIRECTORY = Path(__file__).resolve().parent / "results"
 QUIET_SECONDS = 2.0
 SCHEMA = 1
+LOAD_BEFORE = round(os.getloadavg()[0], 2)  # A benchmark soon has a load of its own.
 
 
 def disturbance(seconds: float = QUIET_SECONDS) -> str:
@@ -52,7 +53,7 @@ def write(name: str, disturbed: str, content: dict[str, Any]) -> Path:
         "schema": SCHEMA,
         "command": " ".join(["python", f"bench/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
         "version": version(),
-        "machine": observation.machine(),
+        "machine": observation.machine() | {"load_average": LOAD_BEFORE},
         "disturbed": disturbed,
     }
     path.write_text(json.dumps({**head, **content}, indent=1) + "\n")

@@ -42,7 +42,7 @@ def steps(quick: bool, force: list[str]) -> list[tuple[str, list[str]]]:
     repeats = "1" if quick else "5"
     model = shown(files.SMOLLM2_Q4_0.path)
     serve = ["--repeats", "1" if quick else "3", "--model", model, *force]
-    found = []
+    found = [("pages", script("pages", *force))]
     if peer_env.is_ready():
         found.append(("compare", script("compare", "--repeats", repeats, *force)))
     found.append(("serve hosted", script("serve_latency", "--where", "hosted", *serve)))

@@ -31,7 +31,7 @@ def conditions(result: dict[str, Any]) -> str:
     text = (
         f"{machine['date']}, version {result['version']}, {machine['cpus']} × {machine['cpu']}, "
         f"{virtual}{gibibytes:.0f} GiB, Linux {machine['linux']}, transparent huge pages "
-        f"{machine['huge_pages']}, load average {machine['load_average']} at the end. "
+        f"{machine['huge_pages']}, load average {machine['load_average']} before. "
         f"`{result['command']}`"
     )
     if result["disturbed"]:
@@ -90,6 +90,23 @@ def compare_table(result: dict[str, Any]) -> str:
     return f"{table}{note}\n\n{conditions(result)}\n\n{peer}"
 
 
+def cores_text(count: int) -> str:
+    """How many cores, in words."""
+    return f"{count} core{'s' if count > 1 else ''}"
+
+
+def pages_table(result: dict[str, Any]) -> str:
+    """Bandwidth by the size of pages."""
+    rows = []
+    for row in result["rows"]:
+        times = [huge / small for huge, small in zip(row["huge"], row["small"], strict=True)]
+        cells = [f"{median(row[name]) / 1e9:.1f}" for name in ("small", "huge")]
+        spread = f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})"
+        rows.append([str(row["threads"]), *cells, spread])
+    headings = ["threads", "4 KiB pages, GB/s", "2 MiB pages, GB/s", "ratio"]
+    return f"{markdown(headings, rows)}\n\n{conditions(result)}"
+
+
 def boot_table(result: dict[str, Any]) -> str:
     """Seconds from the start of QEMU, and the kernel's stages."""
     names = {
@@ -107,15 +124,16 @@ def boot_table(result: dict[str, Any]) -> str:
         [stage["what"].replace("|", "\\|"), f"{stage['seconds']:.3f}"] for stage in result["log"]
     ]
     stages = markdown(["done, as the kernel logs it", "s since its entry"], log)
-    what = f"{result['accelerator'].upper()}, {result['cores']} cores, {result['model']}"
+    what = f"{result['accelerator'].upper()}, {cores_text(result['cores'])}, {result['model']}"
     return f"{what}\n\n{table}\n\n{stages}\n\n{conditions(result)}"
 
 
 def machine_table(result: dict[str, Any]) -> str:
     """The booted machine against the hosted engine."""
     times = [a / b for a, b in zip(result["booted"], result["hosted"], strict=True)]
+    where = f"{cores_text(result['cores'])}, {result['accelerator'].upper()}"
     row = [
-        f"{result['model']}, decode, {result['cores']} cores, {result['accelerator'].upper()}",
+        f"{result['model']}, decode, {where}",
         f"{median(result['booted']):.1f}",
         f"{median(result['hosted']):.1f}",
         f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})",

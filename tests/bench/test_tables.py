@@ -99,6 +99,7 @@ def test_published_results_make_tables_and_name_no_path() -> None:
     # `report` itself needs matplotlib only for the chart.
     writers = {
         "compare": tables.compare_table,
+        "pages": tables.pages_table,
         "engine": tables.engine_table,
         "machine": tables.machine_table,
         "boot_time": tables.boot_table,

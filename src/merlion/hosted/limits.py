@@ -5,6 +5,7 @@ bandwidth moves by half within seconds, with the placement of the CPUs.
 """
 
 import ctypes
+import mmap
 import os
 import threading
 import time
@@ -27,7 +28,7 @@ PASSES = 5
 class Limits:
     """The probes, compiled, and the memory they read."""
 
-    def __init__(self, threads_max: int) -> None:
+    def __init__(self, threads_max: int, huge_pages: bool = True) -> None:
         """Make room for `threads_max` threads. Called before anything is pinned."""
         self._cpus = usable_cpus()
         program = load([read_all, multiply_int8])
@@ -35,6 +36,8 @@ class Limits:
         self._parts = []
         for _ in range(threads_max):
             memory = anonymous(READ_BYTES)
+            if not huge_pages:
+                memory.madvise(mmap.MADV_NOHUGEPAGE)
             # Pages that were never written would all be the one page of zeros, in the cache.
             ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(memory)), 1, READ_BYTES)
             self._parts.append(Slice.over(memory))
