@@ -11,7 +11,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 UNSAFE: dict[str, str] = {
     "src/bare/arena.py": "hands out parts of its storage under other types",
     "src/bare/mmio.py": "a register is an address",
-    "src/merlion/hosted/waiting.py": "declares the system call its wait makes",
     "src/merlion/kernel/acpi.py": "tables lie where the firmware put them",
     "src/merlion/kernel/arch/x86_64/apic.py": "registers in memory",
     "src/merlion/kernel/arch/x86_64/descriptors.py": "tells the CPU where its tables lie",

@@ -14,7 +14,6 @@ from merlion.engine.scheduler import Scheduler
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
-from merlion.hosted.waiting import YIELD_ASM, polite
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server
 
@@ -71,12 +70,9 @@ class Code:
 
     def __init__(self) -> None:
         """Compile, or take the object from the cache. Raises CompileError, CodegenError."""
-        from bare.compiler.jit import Program
-        from bare.compiler.unit import compile_unit
+        from bare.compiler.jit import load
 
-        with polite():
-            unit = compile_unit(ENTRIES, "jit", YIELD_ASM)
-        self._program = Program(unit)
+        self._program = load(ENTRIES)
         simd.set_level(host_level())
 
     def __call__[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:

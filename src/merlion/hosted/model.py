@@ -12,7 +12,7 @@ from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import TokenizeError, Tokenizer
-from merlion.hosted import memory
+from merlion.hosted import memory, observation
 from merlion.hosted.code import Code
 from merlion.hosted.errors import HostedError
 from merlion.hosted.threads import Helpers, default_threads
@@ -54,6 +54,7 @@ class Model:
         """Read and prepare the file. Raises HostedError when it is refused."""
         self.code, self.path = code, path
         threads = settings.threads or default_threads()
+        before = observation.read()
         start = time.monotonic()
         self.file = memory.read_file(path, progress)
         self.read_seconds = time.monotonic() - start
@@ -78,7 +79,10 @@ class Model:
         self.prepare_seconds = time.monotonic() - start
         self.threads = min(threads, len(self.engine.team.members))
         code(Team.start)(self.engine.team, self.threads)
-        self.helpers = Helpers(self.engine.team, self.threads, code(Team.help), settings.pinned)
+        # The load average would count what this machine did a minute ago, our own runs included.
+        is_alone = not observation.between(before, observation.read()).disturbed
+        pinned = settings.pinned and is_alone
+        self.helpers = Helpers(self.engine.team, self.threads, code(Team.help), pinned)
 
     def __enter__(self) -> "Model":
         """Return the model."""

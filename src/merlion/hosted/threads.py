@@ -13,8 +13,6 @@ from merlion.engine.team import Team
 
 # Idle polls before a helper looks whether it may sleep: about 1 ms.
 SPIN_LIMIT = 20_000
-# Other processes running, on average: with more, threads that cannot move wait for them.
-LOAD_PINNED_MAX = 0.5
 EXIT_TRAP = 70  # EX_SOFTWARE
 
 
@@ -50,16 +48,17 @@ class Helpers:
     def __init__(
         self, team: Team, count: int, help_compiled: Callable[[Team, int, int], None], pinned: bool
     ) -> None:
-        """Start `count` - 1 threads; the team has been started with `count` members."""
+        """Start `count` - 1 threads; the team has been started with `count` members.
+
+        `pinned`: nobody else wants the CPUs. Threads that cannot move would wait for others.
+        """
         self._team, self._help = team, help_compiled
         self._wake = threading.Condition()
         self._computing = False
         self._stopping = False
         self._cpus = usable_cpus()
-        # As many threads as CPUs, and nobody else wants one: each has its own. Otherwise Linux
-        # knows better which are free.
-        is_alone = count == len(self._cpus) and os.getloadavg()[0] < LOAD_PINNED_MAX
-        self._pinned = pinned and is_alone
+        # As many threads as CPUs: each has its own. Fewer: Linux knows better which are free.
+        self._pinned = pinned and count == len(self._cpus)
         self._leader_pinned = False
         self._threads = [
             threading.Thread(target=self._run, args=(index,), name=f"team-{index}", daemon=True)
