@@ -364,9 +364,13 @@ def dot4(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
 
 
 def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
-    """`dot4` where every lane of `a` is at most 127: shorter code below avx512."""
-    if max(a._lanes) > 127:
-        trap("dot4_small: a lane of the first operand is above 127")
+    """`dot4` where sums of two products fit 16 bits: shorter code below avx512.
+
+    So it is where a <= 127, and where a <= 128 and b >= -127.
+    """
+    products = [x * y for x, y in zip(a._lanes, b._lanes, strict=True)]
+    if any(not -32768 <= x + y <= 32767 for x, y in zip(products[::2], products[1::2], strict=True)):
+        trap("dot4_small: a sum of two products does not fit 16 bits")
     return dot4(acc, a, b)
 
 
