@@ -168,6 +168,44 @@ def test_the_same_seed_gives_the_same_tokens(engine: CompiledEngine) -> None:
     assert answers[0] != answers[2]
 
 
+def answer(engine: CompiledEngine, tokens: list[int], params: GenerateParams) -> tuple[list, int]:
+    """The tokens of an answer, and how much of its prompt was found in the cache."""
+    slot = submit(engine, tokens, params)
+    while step(engine):
+        pass
+    found = [int(token) for token in engine.scheduler.token_ids(slot)]
+    cached = engine.scheduler.cached_tokens(slot)
+    engine.scheduler.release(slot)
+    return found, cached
+
+
+def test_a_prompt_found_in_the_cache_gives_the_same_tokens(engine: CompiledEngine) -> None:
+    first = ONCE * 6
+    fresh, _ = answer(engine, first, greedy(20))
+    longer = first + fresh + ONCE
+    wanted, cached = answer(engine, longer, greedy(20))
+    assert cached == 0, "asked for by cache_prompt alone"
+    other = [1, 300] * 20
+    wanted_other, _ = answer(engine, other, greedy(20))
+    reusing = GenerateParams(max_tokens=20, temperature=0.0, cache_prompt=True)
+    answer(engine, first, greedy(20))
+    assert answer(engine, longer, reusing) == (wanted, len(first) + 19)
+    assert answer(engine, longer, reusing) == (wanted, len(longer) - 1)
+    assert answer(engine, [*first, 300], reusing)[1] == len(first)
+    assert answer(engine, other, reusing) == (wanted_other, len(other) - 1)
+
+
+def test_a_first_token_gets_the_time_it_was_ready(engine: CompiledEngine) -> None:
+    scheduler = engine.scheduler
+    slot = submit(engine, ONCE, greedy(1))
+    step(engine, 100)
+    assert scheduler.first_token_ns(slot) == 100
+    scheduler.stamp(130)
+    scheduler.stamp(190)
+    assert scheduler.first_token_ns(slot) == 130
+    scheduler.release(slot)
+
+
 @pytest.mark.skipif(host_level() < 2, reason="compares AVX2 with AVX-512")
 def test_logits_do_not_depend_on_the_width_of_the_vectors() -> None:
     before = bare.simd.level()

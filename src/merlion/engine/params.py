@@ -29,6 +29,7 @@ class GenerateParams(Struct):
     penalty_last_n: u32 = 64  # Tokens the penalties look back on; 0: none.
     seed: u64 = 0
     ignore_eos: bool = False
+    cache_prompt: bool = False  # Reuse what the cache still holds of the same first tokens.
     logprobs: u32 = 0  # Alternatives to report with each token, at most LOGPROBS_MAX.
     stop_count: u32 = 0
     stop: Array[StopString] = array(STOP_STRINGS_MAX)

@@ -23,6 +23,7 @@ from merlion.engine.limits import (
 )
 from merlion.engine.params import GenerateParams
 from merlion.engine.sampler import SamplerScratch, SamplerState, sample, suppress
+from merlion.engine.sequences import Sequences
 
 NO_SEQUENCE = 0xFFFF_FFFF
 
@@ -65,10 +66,12 @@ class Request(Struct):
     prompt_count: u32
     token_count: u32  # Prompt and answer.
     computed: u32  # Tokens whose keys and values are in the cache.
+    cached: u32  # Of them, those an earlier request left there.
     rows: u32  # Of this step's batch.
     wanted: u32  # Which logits of this step are its own.
     submitted_ns: u64
     first_token_ns: u64
+    is_stamped: bool  # Whether `first_token_ns` is final.
     params: GenerateParams
     sampler: SamplerState
     detokenizer: Detokenizer
@@ -81,7 +84,7 @@ class Scheduler(Struct):
 
     engine: Engine | None
     requests: Slice[Request]
-    sequence_free: Slice[bool]
+    sequences: Sequences
     scratch: SamplerScratch
     submitted: u64  # Requests ever taken.
     decode_steps: u64  # Forward passes with a decoding row.
@@ -95,6 +98,7 @@ class Scheduler(Struct):
         text = context * ANSWER_BYTES_A_TOKEN + ANSWER_BYTES_EXTRA
         vocabulary = engine.team.llama.model.vocabulary
         needed = count * (context * 4 + text + 16_384) + vocabulary * 16 + 65_536
+        needed += usize(engine.sequences) * (context * 4 + 256)
         if needed > arena.remaining():
             return False
         self.engine = engine
@@ -102,8 +106,7 @@ class Scheduler(Struct):
         for request in self.requests:
             request.tokens = arena.slice(u32, context)
             request.storage = arena.slice(u8, text)
-        self.sequence_free = arena.slice(bool, engine.sequences)
-        self.sequence_free.fill(True)
+        self.sequences.init(arena, engine.sequences, context)
         self.scratch.allocate(arena, vocabulary)
         return True
 
@@ -124,11 +127,13 @@ class Scheduler(Struct):
         request.prompt_count = u32(len(prompt))
         request.token_count = u32(len(prompt))
         request.computed = 0
+        request.cached = 0
         request.rows = 0
         request.sequence = NO_SEQUENCE
         request.finish = FinishReason.NONE
         request.submitted_ns = now_ns
         request.first_token_ns = 0
+        request.is_stamped = False
         request.params.assign(params)
         request.sampler.start(params.seed)
         for token in prompt:
@@ -181,6 +186,7 @@ class Scheduler(Struct):
         """One forward pass. Returns False when there was nothing to compute."""
         engine = self.engine
         assert engine is not None, "init comes first"
+        self.stamp(now_ns)
         self.admit()
         batch = engine.team.llama.batch
         batch.clear()
@@ -194,16 +200,28 @@ class Scheduler(Struct):
                 self.collect(engine, request, now_ns)
         return True
 
+    def stamp(self, now_ns: u64) -> None:
+        """Say what time it is now that a step is over: when its tokens were ready.
+
+        Without this call the next step does so.
+        """
+        for request in self.requests:
+            if request.first_token_ns > 0 and not request.is_stamped:
+                request.first_token_ns = now_ns
+                request.is_stamped = True
+
     def admit(self) -> None:
         """Give free sequences to the requests that have waited longest."""
-        for sequence in range(len(self.sequence_free)):
-            if self.sequence_free[sequence]:
-                request = self.longest_waiting()
-                if request is None:
-                    return
-                request.sequence = u32(sequence)
-                request.state = SlotState.PREFILL
-                self.sequence_free[sequence] = False
+        while self.sequences.any_free():
+            request = self.longest_waiting()
+            if request is None:
+                return
+            prompt = request.tokens[: request.prompt_count]
+            sequence, shared = self.sequences.acquire(prompt, request.params.cache_prompt)
+            request.sequence = sequence
+            request.computed = shared
+            request.cached = shared
+            request.state = SlotState.PREFILL
 
     def longest_waiting(self) -> Request | None:
         """The QUEUED request that was submitted first."""
@@ -293,7 +311,7 @@ class Scheduler(Struct):
         """The answer is complete; the sequence is free."""
         request.detokenizer.finish()
         if request.sequence != NO_SEQUENCE:
-            self.sequence_free[request.sequence] = True
+            self.sequences.release(request.sequence, request.tokens[: request.computed])
             request.sequence = NO_SEQUENCE
         request.finish = reason
         request.rows = 0
@@ -324,12 +342,11 @@ class Scheduler(Struct):
         return self.requests[slot].token_count - self.requests[slot].prompt_count
 
     def cached_tokens(self, slot: u32) -> u32:
-        """Prompt tokens that were not computed again: none until prefixes are shared."""
-        assert slot < len(self.requests)
-        return 0
+        """Prompt tokens that were not computed again: an earlier request left them in the cache."""
+        return self.requests[slot].cached
 
     def first_token_ns(self, slot: u32) -> u64:
-        """When the step that gave the first token began; 0 before."""
+        """When the first token was ready, as far as `stamp` was told; 0 before."""
         return self.requests[slot].first_token_ns
 
     def token_ids(self, slot: u32) -> Slice[u32]:

@@ -2,11 +2,14 @@
 
 output = sum over blocks of (w_scale * x_scale) * dot(q, x). The stored weight is u = q + 128, so
 dot(q, x) = dot(u, x) - 128 * sum(x), and that correction is where the accumulator starts.
+
+Without vpdpbusd the same integer comes from |q| times x with the sign of q, which `dot4_small`
+multiplies exactly: |q| <= 128 and |x| <= 127, so a pair's sum is at most 32,512 and fits 16 bits.
 """
 
 from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
 from bare.cpu import prefetch
-from bare.simd import Vec, dot4, fma, multiversion
+from bare.simd import Vec, dot4, dot4_small, fma, multiversion, select
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK, GROUP, INT8_TILES, PANEL, Tile, padded_rows
 from merlion.engine.tensor import Matrix
@@ -70,14 +73,26 @@ def tile_q8_0[T: Tile](
             prefetch(matrix.scales, ahead * GROUP)
         scale = Vec[f32].load(matrix.scales, at * GROUP + part)
         weights = stack(Vec[u8], 8)
+        signs = stack(Vec[i8], 8)
         for j in unroll(8):
             weights[j] = Vec[u8].load(matrix.quants, at * GROUP_BYTES + j * 4 * GROUP + part * 4)
+            if Vec[f32].lanes < 16:
+                weight = (weights[j] ^ Vec[u8].splat(128)).bits(i8)
+                weights[j] = weight.abs().bits(u8)
+                none = Vec[i8].splat(0)
+                signs[j] = select(weight < none, Vec[i8].splat(-1), none)
         for c in unroll(tile.COLUMNS):
             x = ((panel + c // PANEL) * blocks + block) * PANEL + c % PANEL
-            dots = Vec[i32].splat(inputs.offsets_128[x])
-            for j in unroll(8):
-                values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-                dots = dot4(dots, weights[j], values)
+            if Vec[f32].lanes == 16:
+                dots = Vec[i32].splat(inputs.offsets_128[x])
+                for j in unroll(8):
+                    values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+                    dots = dot4(dots, weights[j], values)
+            else:
+                dots = Vec[i32].splat(0)
+                for j in unroll(8):
+                    values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+                    dots = dot4_small(dots, weights[j], (values ^ signs[j]) - signs[j])
             factor = scale * Vec[f32].splat(inputs.scales[x])
             totals[c] = fma(dots.to(f32), factor, totals[c])
     for c in unroll(tile.COLUMNS):

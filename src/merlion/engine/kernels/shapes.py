@@ -4,7 +4,8 @@ Weights are stored in groups of 16 output rows, so that one 64-byte line holds 4
 input values of each row: lane r of a vector belongs to row r of the group, and no kernel needs a
 horizontal sum. Narrower vectors take a group in two or four parts.
 
-Activations are stored in panels of 4 batch rows; a tile is one batch row, or one or four panels.
+Activations are stored in panels of 4 batch rows; a tile is one batch row, or one, two or four
+panels.
 """
 
 from typing import ClassVar
@@ -28,6 +29,12 @@ class Tile16(Tile):
     COLUMNS = 16
 
 
+class Tile8(Tile):
+    """Two panels: the most that 16 registers hold, and what is left of a batch."""
+
+    COLUMNS = 8
+
+
 class Tile4(Tile):
     """One panel."""
 
@@ -41,7 +48,7 @@ class Tile1(Tile):
 
 
 # Widest first. A tile wider than the vector's lanes would not fit the registers.
-INT8_TILES = (Tile16, Tile4, Tile1)
+INT8_TILES = (Tile16, Tile8, Tile4, Tile1)
 FLOAT_TILES = (Tile4, Tile1)  # Two accumulators a column (matmul_float.py).
 
 
