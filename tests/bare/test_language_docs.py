@@ -74,7 +74,9 @@ def test_block(source: str) -> None:
         make = testing.adapted if variant == "python" else program.function
         names = vars(fresh) | {f.__name__: make(f) for f in functions_of(fresh)}
         reached = {evaluate(text, names, traps) for text in lines}
-        assert {line for _, line in traps} <= reached, "a line marked `trap` is never reached"
+        # CPython does not check what is returned or put into a variable.
+        marked = {line for _, line in traps} if variant == "compiled" else set()
+        assert marked <= reached, "a line marked `trap` is never reached"
 
 
 def methods_of(module: Any) -> list[Any]:

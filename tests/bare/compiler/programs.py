@@ -262,7 +262,11 @@ class Generator:
         value = self.integer(2)
         if self.rng.random() < 0.35:
             op = self.pick("+", "-", "*", "//", "%", "&", "|", "^", ">>")
-            self.emit(indent, f"{name} {op}= {value}")
+            if "." in name or "[" in name:
+                self.emit(indent, f"{name} {op}= {value}")
+            else:  # CPython does not check variables: they would grow from turn to turn.
+                kind = "i64" if kind == "int" else kind
+                self.emit(indent, f"{name} = {self.convert(kind, f'{name} {op} {value}')}")
         elif kind == "int":
             self.emit(indent, f"{name} = i64({value})")
         else:
@@ -283,9 +287,9 @@ class Generator:
             )
             self.emit(indent, f"for {name} in range({bounds}):")
         elif roll < 0.6:
-            self.emit(
-                indent, f"for {name} in {self.pick('data', 'LITERAL', 'box.items', 'TABLE')}:"
-            )
+            unrolled = "TABLE" if indent == 1 else "data"  # Bodies multiply when nested.
+            source = self.pick("data", "LITERAL", "box.items", unrolled)
+            self.emit(indent, f"for {name} in {source}:")
         elif roll < 0.7:
             index = self.fresh()
             self.fixed.add(index)
@@ -293,7 +297,7 @@ class Generator:
                 indent, f"for {index}, {name} in enumerate({self.pick('data', 'box.items')}):"
             )
             self.names[index] = "usize"
-        elif roll < 0.8:
+        elif roll < 0.8 and indent == 1:
             self.emit(indent, f"for {name} in unroll(3):")
         else:
             self.emit(indent, f"{name} = 0")
