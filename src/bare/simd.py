@@ -369,7 +369,8 @@ def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     So it is where a <= 127, and where a <= 128 and b >= -127.
     """
     products = [x * y for x, y in zip(a._lanes, b._lanes, strict=True)]
-    if any(not -32768 <= x + y <= 32767 for x, y in zip(products[::2], products[1::2], strict=True)):
+    sums = [x + y for x, y in zip(products[::2], products[1::2], strict=True)]
+    if min(sums) < -32768 or max(sums) > 32767:
         trap("dot4_small: a sum of two products does not fit 16 bits")
     return dot4(acc, a, b)
 
