@@ -3,8 +3,9 @@
     python bench/boot_time.py [--accel auto] [--cores N] [--repeats 5] [--model NAME] [--force]
 
 Each repetition boots twice: without touching the disk, to the prompt; and with `load`, to the first
-token of an answer to "Hello". Times are when bytes arrive here, on the console; the stages are the
-kernel's own log. The page cache is warm after the first boot, which does not count.
+token of an answer to "Hello". Times are when bytes arrive here, on the console; the stages are
+the kernel's own, which its shell shows with `boot`. The page cache is warm after the first boot,
+which does not count.
 """
 
 import argparse
@@ -27,7 +28,7 @@ from merlion.hosted.distribution import median
 QUESTION = b"ai Hello"
 BOOT_SECONDS = 60.0
 TOKEN_SECONDS = 300.0
-LOG_LINE = re.compile(r"\[ *(\d+\.\d+)\] (.*)")
+STAGE = re.compile(r"(\S.*?)\s+([\d.]+) ms\s+\+")
 CTRL_C = b"\x03"
 
 
@@ -70,27 +71,24 @@ def boot_to_prompt(wanted: Machine) -> dict[str, float]:
 
 
 def boot_to_token(wanted: Machine) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Seconds to the prompt with the model loaded and to the first token, and the kernel's log."""
+    """Seconds to the prompt with the model loaded and to the first token; the kernel's stages."""
     console = Console()
     with Guest(wanted.command(), console.show) as guest:
-        log = guest.wait_for_prompt(BOOT_SECONDS + TOKEN_SECONDS)
+        guest.wait_for_prompt(BOOT_SECONDS + TOKEN_SECONDS)
         ready = console.now()
         guest.type(QUESTION + b"\r")
         guest.wait_for(re.escape(QUESTION) + rb"\r*\n.", TOKEN_SECONDS)
         times = {"loaded": ready, "first_token": console.now()}
         guest.type(CTRL_C)
         guest.wait_for(rb"tokens in .*\]", TOKEN_SECONDS)
-    return times, stages(log)
+        guest.wait_for_prompt(TOKEN_SECONDS)
+        return times, stages(guest.execute("boot", TOKEN_SECONDS))
 
 
-def stages(log: str) -> list[dict[str, Any]]:
-    """The lines of a kernel log: seconds since its entry, and what was done by then."""
-    found = []
-    for line in log.replace("\r", "").splitlines():
-        match = LOG_LINE.match(line)
-        if match is not None:
-            found.append({"seconds": float(match[1]), "what": match[2]})
-    return found
+def stages(text: str) -> list[dict[str, Any]]:
+    """The lines of `boot`: what was over, and seconds since the kernel's first instruction."""
+    matches = (STAGE.match(line) for line in text.splitlines())
+    return [{"what": m[1], "seconds": float(m[2]) / 1000} for m in matches if m is not None]
 
 
 def main() -> None:
@@ -106,11 +104,11 @@ def main() -> None:
     build_image()
     disturbed = results.require_quiet(options.force)
     runs: list[dict[str, float]] = []
-    log: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     before = observation.read()
     for _ in range(options.repeats + 1):
         times = boot_to_prompt(machine(choice, options.cores, disk, []))
-        loaded, log = boot_to_token(machine(choice, options.cores, disk, ["load"]))
+        loaded, found = boot_to_token(machine(choice, options.cores, disk, ["load"]))
         runs.append(times | loaded)
     usage = observation.between(before, observation.read())
     runs = runs[1:]
@@ -118,13 +116,13 @@ def main() -> None:
     for name in runs[0]:
         values = [run[name] for run in runs]
         print(f"{name:12} {median(values):7.3f} s   {min(values):7.3f} to {max(values):7.3f}")
-    for stage in log:
+    for stage in found:
         print(f"  {stage['seconds']:8.3f} {stage['what']}")
     # QEMU's own time is neither idle nor ours, so only the hypervisor's part is judged.
     if usage.steal > observation.STEAL_MAX:
         disturbed = disturbed or usage.disturbed
     content = {"accelerator": choice.accelerator.value, "cores": options.cores, "model": disk.name}
-    results.write("boot_time", disturbed, {**content, "runs": runs, "log": log})
+    results.write("boot_time", disturbed, {**content, "runs": runs, "stages": found})
 
 
 if __name__ == "__main__":

@@ -120,10 +120,8 @@ def boot_table(result: dict[str, Any]) -> str:
         values = [run[name] for run in result["runs"]]
         rows.append([label, f"{median(values):.3f}", f"{min(values):.3f}", f"{max(values):.3f}"])
     table = markdown(["since QEMU started, s", "median", "least", "most"], rows)
-    log = [
-        [stage["what"].replace("|", "\\|"), f"{stage['seconds']:.3f}"] for stage in result["log"]
-    ]
-    stages = markdown(["done, as the kernel logs it", "s since its entry"], log)
+    done = [[stage["what"], f"{stage['seconds']:.4f}"] for stage in result["stages"]]
+    stages = markdown(["over, by the kernel's clock", "s since its first instruction"], done)
     what = f"{result['accelerator'].upper()}, {cores_text(result['cores'])}, {result['model']}"
     return f"{what}\n\n{table}\n\n{stages}\n\n{conditions(result)}"
 

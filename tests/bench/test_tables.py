@@ -95,6 +95,27 @@ def test_compare_table_marks_what_was_disturbed() -> None:
     assert "**Disturbed: noise.**" in text
 
 
+def test_boot_table() -> None:
+    times = {"kernel": 0.1, "prompt": 0.2, "loaded": 0.3, "first_token": 0.4}
+    stages = [{"what": "memory", "seconds": 0.015}]
+    machine = {"accelerator": "kvm", "cores": 1, "model": "m.gguf", "stages": stages}
+    text = tables.boot_table({**HEAD, **machine, "runs": [times, times]})
+    assert "KVM, 1 core, m.gguf" in text
+    assert "| prompt, no model | 0.200 | 0.200 | 0.200 |" in text
+    assert "| memory | 0.0150 |" in text
+
+
+def test_stages_are_read_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(BENCH))
+    boot_time = module("boot_time")
+    sys.modules.pop("results", None)
+    text = "console     11.40 ms  +11.40\nmodel read  539.76 ms  +426.35\nnothing\n"
+    assert boot_time.stages(text) == [
+        {"what": "console", "seconds": pytest.approx(0.0114)},
+        {"what": "model read", "seconds": pytest.approx(0.53976)},
+    ]
+
+
 def test_published_results_make_tables_and_name_no_path() -> None:
     # `report` itself needs matplotlib only for the chart.
     writers = {
