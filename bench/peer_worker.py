@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import llama_cpp as llama
+import llama_cpp as llama  # type: ignore[import-not-found]
 
 SEED = 1
 CONTEXT_SPARE = 16
@@ -136,7 +136,7 @@ def memory() -> dict[str, int]:
     return found
 
 
-@llama.llama_log_callback
+@llama.llama_log_callback  # type: ignore[untyped-decorator]
 def silence(level: int, text: bytes, data: ctypes.c_void_p) -> None:
     """Print nothing: standard output is the pipe."""
 
