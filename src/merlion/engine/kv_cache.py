@@ -10,7 +10,7 @@ the storage starts with whatever was there.
 """
 
 from bare import Arena, Slice, Struct, f16, f32, unchecked, usize
-from bare.simd import multiversion
+from bare.simd import Vec, multiversion
 
 LANES = 16  # Positions in a vector of keys, dimensions in a vector of values.
 
@@ -106,6 +106,12 @@ def scatter(source: Slice[f32], target: Slice[f16], first: usize, step: usize) -
     """target[first + i * step] = source[i], rounded to f16."""
     assert len(source) == 0 or first + (len(source) - 1) * step < len(target)
     at = first
-    for value in source:
-        target[at] = value
+    done: usize = 0
+    if step == 1:
+        while done + Vec[f32].lanes <= len(source):
+            Vec[f32].load(source, done).store(target, at)
+            done += Vec[f32].lanes
+            at += Vec[f32].lanes
+    for i in range(done, len(source)):
+        target[at] = source[i]
         at += step

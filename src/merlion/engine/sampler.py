@@ -10,7 +10,8 @@ the same tokens alone and in company. Sums are in f64. Logits are left as they w
 No input traps; with logits that are not numbers the choice is arbitrary, but some token.
 """
 
-from bare import Arena, Array, Slice, Struct, array, f32, f64, u16, u32, u64, usize, wrap
+from bare import Arena, Array, Slice, Struct, array, f32, f64, u16, u32, u64, unchecked, usize, wrap
+from bare.simd import Vec, multiversion
 from merlion.engine.elementary import exp, log
 from merlion.engine.limits import LOGPROBS_MAX, PENALTY_WINDOW_MAX
 from merlion.engine.params import GenerateParams
@@ -18,6 +19,7 @@ from merlion.engine.params import GenerateParams
 GOLDEN = 0x9E37_79B9_7F4A_7C15  # 2**64 / golden ratio: splitmix64's increment.
 TWO_MINUS_53 = 1.0 / (1 << 53)
 NEGATIVE_INFINITY = float("-inf")
+ARGMAX_RUN = 1_024  # Logits whose highest is found before looking where it is.
 
 
 class SamplerState(Struct):
@@ -135,11 +137,36 @@ def sample(
 
 def argmax(logits: Slice[f32]) -> u32:
     """The lowest id of the highest logit."""
-    best: u32 = 0
-    for i in range(1, len(logits)):
-        if logits[i] > logits[best]:
-            best = u32(i)
-    return best
+    best: usize = 0
+    highest: f32 = NEGATIVE_INFINITY
+    for first in range(0, len(logits), ARGMAX_RUN):
+        found = peak(logits[first : min(first + ARGMAX_RUN, len(logits))])
+        if found > highest:
+            highest = found
+            best = first
+    end = min(best + ARGMAX_RUN, len(logits))
+    for i in range(best, end):
+        if logits[i] == highest:
+            return u32(i)
+    return u32(best)
+
+
+@multiversion
+@unchecked("whole vectors end before the slice does")
+def peak(logits: Slice[f32]) -> f32:
+    """The highest of some logits."""
+    lanes = Vec[f32].lanes
+    highest = logits[0]
+    whole = len(logits) // lanes * lanes
+    if whole > 0:
+        peaks = Vec[f32].load(logits, 0)
+        for i in range(lanes, whole, lanes):
+            peaks = Vec[f32].load(logits, i).max(peaks)
+        highest = peaks.max_lane()
+    for i in range(whole, len(logits)):
+        if logits[i] > highest:
+            highest = logits[i]
+    return highest
 
 
 def penalise(

@@ -66,15 +66,21 @@ def rotate(
 
     cosines = table.cosines[position * pairs : (position + 1) * pairs]
     sines = table.sines[position * pairs : (position + 1) * pairs]
-    pair = first % head_size // 2
-    for i in range(first, last, 2):
-        if pair < pairs:
-            even = values[i]
-            odd = values[i + 1]
-            cosine = cosines[pair]
-            sine = sines[pair]
-            values[i] = even * cosine - odd * sine
-            values[i + 1] = even * sine + odd * cosine
-        pair += 1
-        if pair * 2 == head_size:
-            pair = 0
+    at = first
+    while at < last:
+        head = at // head_size * head_size
+        end = min(last, head + head_size)
+        low = min((at - head) // 2, pairs)
+        high = min((end - head) // 2, pairs)
+        turn(values[head + 2 * low : head + 2 * high], cosines[low:high], sines[low:high])
+        at = end
+
+
+@unchecked("the caller cut the three slices to fit")
+def turn(values: Slice[f32], cosines: Slice[f32], sines: Slice[f32]) -> None:
+    """Turn each pair. A plain loop: the compiler makes vectors of it."""
+    for pair in range(len(cosines)):
+        even = values[2 * pair]
+        odd = values[2 * pair + 1]
+        values[2 * pair] = even * cosines[pair] - odd * sines[pair]
+        values[2 * pair + 1] = even * sines[pair] + odd * cosines[pair]
