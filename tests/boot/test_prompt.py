@@ -28,7 +28,7 @@ def test_text_is_the_hosted_engines(tiny: Booted) -> None:
 def test_no_page_fault_and_no_allocation(tiny: Booted) -> None:
     tiny.complete(PROMPT, 8)
     assert tiny.metric("merlion:page_faults_total") == 0
-    assert tiny.metric("merlion:allocations_after_load_total") == 0
+    assert tiny.metric("merlion:allocated_bytes_after_load_total") == 0
 
 
 def test_every_command_answers(tiny: Booted) -> None:

@@ -19,6 +19,7 @@ UNSAFE: dict[str, str] = {
     "src/merlion/kernel/arch/x86_64/trampoline.py": "assembly",
     "src/merlion/kernel/arch/x86_64/tsc.py": "reads the page a PVM host shares",
     "src/merlion/kernel/boot/pvh.py": "assembly",
+    "src/merlion/kernel/counters.py": "a counter that assembly keeps",
     "src/merlion/kernel/drivers/uart.py": "tells the CPU where the bytes to send lie",
     "src/merlion/kernel/drivers/virtio/blk.py": "tells the device where buffers lie",
     "src/merlion/kernel/drivers/virtio/mmio.py": "registers in memory",

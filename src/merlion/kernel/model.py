@@ -4,7 +4,7 @@ Between `load` and `unload` all memory that boot left belongs to it: the file (t
 table is read in place), and one arena for weights, cache and scratch.
 """
 
-from bare import Arena, Bytes, Slice, Struct, u8, u64, usize
+from bare import Bytes, Slice, Struct, u8, u64, usize
 from bare.unsafe import slice_at
 from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
 from merlion.engine.engine import EngineConfig, LoadError
@@ -15,7 +15,7 @@ from merlion.kernel.clock import now_ns
 from merlion.kernel.config import config
 from merlion.kernel.console import console
 from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
-from merlion.kernel.inference import backend, engine, scheduler
+from merlion.kernel.inference import backend, engine, room, scheduler
 from merlion.kernel.limits import (
     CONTEXT_DEFAULT,
     DISK_NAP_TICKS,
@@ -37,8 +37,6 @@ from merlion.kernel.worker import close_team, open_team
 
 MEBIBYTE = 1 << 20
 
-arena = Arena.zeroed()
-
 
 class Model(Struct):
     """Whether there is one, and how long its parts took."""
@@ -58,18 +56,27 @@ class Model(Struct):
             console.line(b"no disk: start with -drive, or merlion run MODEL")
             return False
         if not self.read_file(disk) or not self.prepare():
-            ram.reset()
+            self.forget()
             return False
         self.loaded = True
         self.report()
         return True
 
+    def ready(self) -> bool:
+        """Whether there is a model, after loading the one on the disk where that is to do."""
+        return self.loaded or self.load()
+
     def unload(self) -> None:
         """Give all its memory back. No request may be running."""
-        close_team()
         backend.engine = None
         backend.scheduler = None
         self.loaded = False
+        self.forget()
+
+    def forget(self) -> None:
+        """Give back the memory, once no worker can look at it."""
+        close_team()
+        room.arena.sealed = False
         ram.reset()
 
     def read_file(self, disk: Disk) -> bool:
@@ -101,11 +108,12 @@ class Model(Struct):
 
     def prepare(self) -> bool:
         """Parse the file, repack the weights, make room for requests."""
-        room = ram.largest(HUGE_BYTES)
-        if room < LOAD_ROOM_BYTES:
+        size = ram.largest(HUGE_BYTES)
+        if size < LOAD_ROOM_BYTES:
             return fail(b"not enough memory beside the file: give the machine more", b"")
-        address = ram.take(room, HUGE_BYTES, ANYWHERE)
-        arena.storage = slice_at(u8, address, usize(room))
+        address = ram.take(size, HUGE_BYTES, ANYWHERE)
+        arena = room.arena
+        arena.storage = slice_at(u8, address, usize(size))
         arena.used = 0
         arena.sealed = False
         start = now_ns()
@@ -114,7 +122,10 @@ class Model(Struct):
             sequences=SEQUENCES_MAX,
             threads=smp.cores.count,
         )
+        open_team()
+        smp.begin_computing()
         error = engine.load(self.file, arena, settings)
+        smp.end_computing()
         if error is not None:
             return fail_load(error)
         name = engine.gguf.string(b"general.name")
@@ -127,10 +138,11 @@ class Model(Struct):
             console.write(CHAT_TEMPLATE_MESSAGES[chat])
             console.line(b": ai completes the text as it stands")
         arena.seal()
-        ram.shrink(address, room, (u64(arena.used) + HUGE_BYTES - 1) // HUGE_BYTES * HUGE_BYTES)
+        room.used_by_load = arena.used
+        kept = (u64(arena.used) + HUGE_BYTES - 1) // HUGE_BYTES * HUGE_BYTES
+        ram.shrink(address, size, kept)
         self.prepare_ns = max(now_ns() - start, 1)
         timeline.mark(b"model ready")
-        open_team(smp.cores.count)
         return True
 
     def report(self) -> None:
@@ -154,7 +166,7 @@ class Model(Struct):
         out.text(b" MiB, KV cache ")
         out.unsigned(engine.kv_bytes // MEBIBYTE)
         out.text(b" MiB, scratch ")
-        out.unsigned((arena.used - engine.weights_bytes - engine.kv_bytes) // MEBIBYTE)
+        out.unsigned((room.arena.used - engine.weights_bytes - engine.kv_bytes) // MEBIBYTE)
         console.line(b" MiB")
 
 

@@ -5,6 +5,7 @@ answered with 503.
 """
 
 from bare import Arena, Struct, u16, u64, usize
+from merlion.kernel import counters
 from merlion.kernel.inference import backend
 from merlion.kernel.limits import SERVER_BODY_BYTES, SERVER_CONNECTIONS
 from merlion.kernel.network import random_u64, stack
@@ -49,6 +50,11 @@ class Serving(Struct):
         """Move bytes between the stack and the server, and let it work. False when idle."""
         if not self.started:
             return False
+        machine = server.service.metrics.machine
+        machine.present = True
+        machine.page_faults = counters.page_faults()
+        machine.interrupts = counters.interrupts()
+        machine.allocated_bytes = counters.allocated_bytes()
         moved = bridge.poll(stack, server, now_ns)
         return server.poll(now_ns) or moved
 

@@ -11,7 +11,7 @@ from merlion.kernel.inference import engine
 class Workers(Struct):
     """What the boot core tells the workers."""
 
-    ready: Atomic[u32]  # Nonzero: the engine's team has been started, with all cores.
+    ready: Atomic[u32]  # Nonzero: the engine's team may be joined.
     inside: Atomic[u32]  # Workers that may be looking at the engine.
 
 
@@ -19,7 +19,7 @@ workers = Workers.zeroed()
 
 
 def work(index: u32, spin_limit: u32) -> None:
-    """Take part in passes as worker `index`; return after `spin_limit` idle polls."""
+    """Take part in what the engine computes as worker `index`, until nothing came for a while."""
     workers.inside.fetch_add(1)
     if workers.ready.load() != 0:
         engine.team.help(usize(index), spin_limit)
@@ -27,14 +27,14 @@ def work(index: u32, spin_limit: u32) -> None:
     pause()
 
 
-def open_team(core_count: u32) -> None:
-    """Let `core_count` cores work on the model that has just been loaded."""
-    engine.team.start(usize(core_count))
+def open_team() -> None:
+    """Let the workers in: from before a model is loaded, so that they repack it too."""
     workers.ready.store(1)
 
 
 def close_team() -> None:
-    """Wait until no worker looks at the engine any more: its memory is about to go."""
+    """Turn the workers out, and wait until none looks at the engine: its memory is about to go."""
+    engine.team.close()
     workers.ready.exchange(0)
     while workers.inside.load() != 0:
         pause()

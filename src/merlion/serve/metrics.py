@@ -42,9 +42,19 @@ def bound_ms(i: usize, long: bool) -> u64:
     return REQUEST_BOUNDS_MS[i] if long else LATENCY_BOUNDS_MS[i]
 
 
+class MachineCounters(Struct):
+    """What the machine counts for itself; a Linux process leaves this empty."""
+
+    present: bool
+    page_faults: u64
+    interrupts: u64
+    allocated_bytes: u64  # Since the model was loaded.
+
+
 class Metrics(Struct):
     """Everything that only grows."""
 
+    machine: MachineCounters
     prompt_tokens: u64
     prompt_tokens_cached: u64
     prompt_ns: u64
@@ -184,6 +194,23 @@ def write_counters(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
     integer(out, b"llamacpp:requests_deferred", gauge, b"Requests deferred.", gauges.waiting)
 
 
+def write_machine(out: Writer, machine: MachineCounters) -> None:
+    """What must stay at rest while tokens are made."""
+    counter = b"counter"
+    integer(
+        out, b"merlion:page_faults_total", counter,
+        b"Page faults since boot.", machine.page_faults,
+    )  # fmt: skip
+    integer(
+        out, b"merlion:interrupts_total", counter,
+        b"Interrupts taken since boot, all of them wake-ups.", machine.interrupts,
+    )  # fmt: skip
+    integer(
+        out, b"merlion:allocated_bytes_after_load_total", counter,
+        b"Memory allocated since the model was loaded.", machine.allocated_bytes,
+    )  # fmt: skip
+
+
 def write_metrics(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
     """The whole document."""
     write_counters(out, metrics, gauges)
@@ -220,3 +247,5 @@ def write_metrics(out: Writer, metrics: Metrics, gauges: Gauges) -> None:
         b"HTTP requests answered with 4xx or 5xx.", metrics.http_errors,
     )  # fmt: skip
     integer(out, b"merlion:connections", b"gauge", b"Open connections.", gauges.connections)
+    if metrics.machine.present:
+        write_machine(out, metrics.machine)

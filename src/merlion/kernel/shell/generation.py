@@ -29,35 +29,19 @@ class Generation(Struct):
     """The answer in progress."""
 
     active: bool = False
-    silent: bool = False  # A benchmark: count, do not print.
     slot: u32 = 0
     start_ns: u64 = 0
     first_ns: u64 = 0  # When the first token was there.
 
     def ask(self, text: Bytes) -> None:
-        """Begin to answer `text`."""
-        if not model.loaded:
-            console.line(b"no model: ai-load first")
+        """Begin to answer `text`; the model on the disk is loaded first where that is still to do."""
+        if not model.ready():
             return
         error = build_prompt(text)
         if error is not None:
             console.line(b"the text does not fit the context")
             return
         params = GenerateParams(max_tokens=SHELL_ANSWER_TOKENS, seed=now_ns())
-        self.silent = False
-        self.submit(params)
-
-    def bench(self, count: u32) -> None:
-        """Begin a benchmark: `count` tokens, greedy, past any end of text."""
-        if not model.loaded:
-            console.line(b"no model: ai-load first")
-            return
-        params = GenerateParams(max_tokens=count, temperature=0.0, ignore_eos=True)
-        error = build_prompt(b"Write a long story about the sea.")
-        if error is not None:
-            console.line(b"the context is too short for a benchmark")
-            return
-        self.silent = True
         self.submit(params)
 
     def submit(self, params: GenerateParams) -> None:
@@ -80,9 +64,8 @@ class Generation(Struct):
             timeline.mark_once(b"first token")
         text = scheduler.text(self.slot)
         if len(text) > 0:
-            if not self.silent:
-                console.write(text)
-                console.flush()
+            console.write(text)
+            console.flush()
             scheduler.consume(self.slot, len(text))
         if scheduler.state(self.slot) != SlotState.DONE:
             return False

@@ -1,15 +1,11 @@
-"""Shell commands about the model: ai, ai-load, ai-unload, ai-info, ai-bench."""
+"""Shell commands about the model: ai, ai-load, ai-unload, ai-info."""
 
-from bare import Bytes, u32
-from merlion.kernel.config import parse_number
+from bare import Bytes
+from merlion.kernel import counters
 from merlion.kernel.console import console
 from merlion.kernel.inference import engine, scheduler
-from merlion.kernel.limits import BENCH_TOKENS
 from merlion.kernel.model import model
 from merlion.kernel.shell.generation import generation
-
-MEBIBYTE = 1 << 20
-BENCH_TOKENS_MAX = 4096
 
 
 def ask(arguments: Bytes) -> None:
@@ -53,12 +49,10 @@ def show_info(arguments: Bytes) -> None:
     out.unsigned(engine.sequences)
     console.line(b"")
     model.report()
-
-
-def bench(arguments: Bytes) -> None:
-    """Time the generation of some tokens."""
-    count: u32 = BENCH_TOKENS
-    number = parse_number(arguments)
-    if number is not None and 0 < number <= BENCH_TOKENS_MAX:
-        count = u32(number)
-    generation.bench(count)
+    out.text(b"since boot: page faults ")
+    out.unsigned(counters.page_faults())
+    out.text(b", interrupts ")
+    out.unsigned(counters.interrupts())
+    out.text(b"; allocated since the load: ")
+    out.unsigned(counters.allocated_bytes())
+    console.line(b" bytes")

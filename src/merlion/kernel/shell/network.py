@@ -3,6 +3,7 @@
 from bare import Bytes, u16, u32
 from merlion.kernel.config import parse_number
 from merlion.kernel.console import console
+from merlion.kernel.model import model
 from merlion.kernel.network import network, stack
 from merlion.kernel.serving import serving
 from merlion.net.dhcp import DhcpState
@@ -64,7 +65,7 @@ def ss(arguments: Bytes) -> None:
 
 
 def serve(arguments: Bytes) -> None:
-    """Open the API's port."""
+    """Open the API's port; load the model where that is still to do (clients get 503 meanwhile)."""
     port: u16 = PORT_DEFAULT
     if len(arguments) > 0:
         number = parse_number(arguments)
@@ -77,6 +78,9 @@ def serve(arguments: Bytes) -> None:
         return
     if not serving.listen(port):
         console.line(b"too many ports are open")
+        return
+    if not model.ready():
+        serving.close()
         return
     console.write(b"serving the OpenAI API on ")
     write_address(stack.link.address)

@@ -42,6 +42,7 @@ class Shell(Struct):
     def poll(self, now_ns: u64) -> bool:
         """Take the keys that have come; drive what is running. False when idle."""
         active = self.busy
+        self.uncover()  # Before the echo of the next key.
         for _ in range(KEYS_PER_POLL):
             key = console.receive(now_ns)
             if key is None:
@@ -51,12 +52,16 @@ class Shell(Struct):
         if self.busy and running.poll():
             self.prompt()
             self.replay()
+        self.uncover()
+        return active
+
+    def uncover(self) -> None:
+        """Draw the line again if a log line has been written over it."""
         if log.covered:
             log.covered = False
             if not self.busy:
                 self.editor.redraw(PROMPT)
                 console.flush()
-        return active
 
     def replay(self) -> None:
         """Take the keys that were typed ahead, until one of them starts something again."""

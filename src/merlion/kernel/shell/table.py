@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from bare import Bytes
 from merlion.kernel.console import console
-from merlion.kernel.shell import crash, hardware, model, network, ping, system
+from merlion.kernel.shell import bench, crash, hardware, model, network, noise, ping, system
 
 
 class Command:
@@ -50,7 +50,8 @@ COMMANDS = (
     Command(b"ai-load", b"", b"load the model on the disk", model.load),
     Command(b"ai-unload", b"", b"forget the model", model.unload),
     Command(b"ai-info", b"", b"the model and its memory", model.show_info),
-    Command(b"ai-bench", b" [tokens]", b"time the generation of tokens", model.bench),
+    Command(b"ai-bench", b" [tokens]", b"speed, latency by token, memory", bench.run),
+    Command(b"noise", b" [seconds]", b"time that others take from a core", noise.run),
     Command(b"ping", b" ADDRESS", b"echo requests", ping.run),
     Command(b"ai-serve", b" [port]", b"serve the OpenAI API", network.serve),
     Command(b"ai-stop", b"", b"stop serving", network.stop),

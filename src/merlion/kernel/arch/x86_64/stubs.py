@@ -57,6 +57,7 @@ exception_entry:
 
     .type wake_entry, @function
 wake_entry:
+    lock incq interrupt_count
     pushq %rax
     pushq %rcx
     pushq %rdx
@@ -129,6 +130,9 @@ frame_pointer:
     .globl apic_eoi_address
 apic_eoi_address:
     .quad 0xfee000b0
+    .globl interrupt_count
+interrupt_count:                    # Of all cores, since boot.
+    .quad 0
 """)
 
 
