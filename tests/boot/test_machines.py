@@ -82,6 +82,12 @@ def test_static_address() -> None:
         assert "answer 1" in booted.execute("ping 10.0.2.2")
 
 
+def test_dhcp() -> None:
+    with boot(network=True, words=["ip=dhcp"]) as booted:
+        booted.wait_for(lambda: "10.0.2.15" in booted.execute("ip"), 10)
+        assert "DHCP" in booted.execute("ip")
+
+
 def test_unknown_word_is_reported() -> None:
     with boot(words=["frobnicate=1"]) as booted:
         assert "unknown word: frobnicate=1" in booted.boot_text

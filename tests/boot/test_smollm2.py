@@ -7,18 +7,20 @@ token leads by at least 0.5 ours must be the same. With F16 weights all tokens m
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
 from merlion.cli.accelerator import Accelerator
-from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, find_model, serving
+from merlion.cli.qemu import GUEST_PORT
+from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, boot, find_model, serving
 
 pytestmark = [pytest.mark.qemu, pytest.mark.model]
 DATA = TINY_MODEL.parent / "smollm2_exact.json"
 MARGIN = 0.5
-STEP = 4  # Every fourth position: a prompt each.
+STEP = 3  # Every third position: a prompt each.
 SECONDS_TO_PROMPT = 5.0  # 0.1 on an idle machine; tests must not fail on a busy one.
 
 
@@ -41,7 +43,7 @@ def test_tokens(loaded: tuple[str, Booted, Any], prompt: str) -> None:
     ids, start = entry["ids"], entry["prompt_ids"]
     if kind == "F16":
         wanted = machine.detokenize(ids)
-        assert machine.complete(start, len(ids), ignore_eos=True) == wanted
+        assert machine.complete(start, len(ids)) == wanted
         return
     checked = 0
     for i in range(0, len(ids), STEP):
@@ -49,9 +51,9 @@ def test_tokens(loaded: tuple[str, Booted, Any], prompt: str) -> None:
         wanted = machine.detokenize([ids[i]])
         if top[0][1] - top[1][1] < MARGIN or "\ufffd" in wanted:
             continue
-        assert machine.complete([*start, *ids[:i]], 1, ignore_eos=True) == wanted, f"token {i}"
+        assert machine.complete([*start, *ids[:i]], 1) == wanted, f"token {i}"
         checked += 1
-    assert checked > 2
+    assert checked > 0
 
 
 def test_tokenizer(fast: Booted) -> None:
@@ -66,6 +68,36 @@ def test_prompt_and_load_times_are_shown(fast: Booted) -> None:
     assert fast.prompt_seconds < SECONDS_TO_PROMPT
     text = fast.execute("ai-info")
     assert re.search(r"\d+ MiB in \d+ ms", text)
+
+
+def test_loading_answers_503(accelerator: Accelerator, smollm2: Path) -> None:
+    words = [f"serve={GUEST_PORT}"]
+    with boot(accelerator, disk=smollm2, network=True, words=words, wait=False) as machine:
+        seen: list[int] = []
+
+        def is_ready() -> bool:
+            try:
+                reply = machine.request("/health", timeout=HTTP_SECONDS)
+            except OSError:  # QEMU does not listen yet.
+                return False
+            seen.append(reply.status)
+            assert reply.status == 200 or "Retry-After" in reply.headers
+            return reply.status == 200
+
+        machine.wait_for(is_ready, HTTP_SECONDS)
+        assert seen[0] == 503
+        assert set(seen) == {200, 503}
+        assert "Paris" in ask_capital(machine)
+
+
+def ask_capital(machine: Booted) -> str:
+    body = {
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 16,
+        "temperature": 0,
+    }
+    reply = machine.request("/v1/chat/completions", body).json
+    return str(reply["choices"][0]["message"]["content"])
 
 
 def test_chat_streams(fast: Booted) -> None:

@@ -34,7 +34,7 @@ class Generation(Struct):
     first_ns: u64 = 0  # When the first token was there.
 
     def ask(self, text: Bytes) -> None:
-        """Begin to answer `text`; the model on the disk is loaded first where that is still to do."""
+        """Begin to answer `text`; load the model first where that is still to do."""
         if not model.ready():
             return
         error = build_prompt(text)
