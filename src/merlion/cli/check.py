@@ -12,7 +12,7 @@ from merlion.cli.errors import UserError
 from merlion.cli.paths import ROOT
 from merlion.cli.terminal import note
 
-QUICK = "not slow and not qemu and not model"
+QUICK = "not slow and not model and (not qemu or quick)"
 # A file's tests share what they compile, so they stay in one process.
 PARALLEL = ("-n", "auto", "--dist", "loadfile")
 
