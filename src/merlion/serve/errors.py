@@ -166,7 +166,6 @@ REASONS = (
     Reason(417, b"Expectation Failed"),
     Reason(429, b"Too Many Requests"),
     Reason(431, b"Request Header Fields Too Large"),
-    Reason(501, b"Not Implemented"),
     Reason(503, b"Service Unavailable"),
     Reason(505, b"HTTP Version Not Supported"),
 )

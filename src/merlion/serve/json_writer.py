@@ -63,8 +63,3 @@ def write_string_or_null(out: Writer, text: Bytes) -> None:
         out.text(b"null")
     else:
         write_string(out, text)
-
-
-def write_bool(out: Writer, value: bool) -> None:
-    """`true` or `false`."""
-    out.text(b"true" if value else b"false")

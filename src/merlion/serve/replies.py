@@ -10,8 +10,6 @@ from bare import Bytes, Struct, u32, u64
 from bare.text import Writer
 from merlion.serve.json_writer import write_string
 
-NS_PER_MS = 1_000_000
-
 
 class Completion(Struct):
     """What all documents about one completion repeat."""
