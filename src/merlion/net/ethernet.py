@@ -1,6 +1,6 @@
 """Ethernet II frames (IEEE 802.3). A MAC address is a number of 48 bits, first byte on top."""
 
-from bare import Bytes, Slice, Wire, be16, be32, u8, u16, u32, u64, wrap
+from bare import Slice, Wire, be16, be32, u8, u16, u32, u64, wrap
 
 ETHERTYPE_IPV4 = 0x0800
 ETHERTYPE_ARP = 0x0806
@@ -25,15 +25,6 @@ class EthernetHeader(Wire):
     def source(self) -> u64:
         """Where the frame comes from."""
         return u64(self.source_high) << 32 | self.source_low
-
-
-def mac_from_bytes(bytes: Bytes) -> u64:
-    """Six bytes as a number."""
-    assert len(bytes) == 6, "a MAC address has six bytes"
-    mac: u64 = 0
-    for byte in bytes:
-        mac = mac << 8 | byte
-    return mac
 
 
 def is_group(mac: u64) -> bool:

@@ -3,7 +3,6 @@
 Times are nanoseconds. `now_ns` is whatever monotonic clock the caller has; only differences count.
 """
 
-MICROSECOND = 1_000
 MILLISECOND = 1_000_000
 SECOND = 1_000_000_000
 NEVER = (1 << 63) - 1  # A deadline that is not reached in 292 years.

@@ -50,10 +50,6 @@ class UdpTable(Struct):
                 return u32(i)
         return None
 
-    def unbind(self, socket: u32) -> None:
-        """Give the socket back."""
-        self.sockets[socket].port = 0
-
     def find(self, port: u16) -> UdpSocket | None:
         """The socket of a port."""
         for i in range(UDP_SOCKETS):
