@@ -26,7 +26,6 @@ TARGETS = {
     "f16": (Q.F16, F.MOSTLY_F16),
 }
 READABLE = {Q.F32, Q.F16, Q.BF16, Q.Q8_0, Q.Q4_0, Q.Q4_1, Q.Q5_0, Q.Q5_1, Q.Q6_K, Q.Q4_K, Q.Q5_K}
-OUTPUT_NAMES = ("token_embd.weight", "output.weight")
 DROPPED = ("GGUF.", "general.file_type", "general.architecture", "general.quantization_version")
 QUANTISATION_VERSION = 2
 ARRAY_SHOWN_MAX = 16
