@@ -93,6 +93,14 @@ def test_tokenize_and_back(stage: Any) -> None:
     )
 
 
+def test_a_slow_client_of_tokenize_keeps_nobody_waiting(stage: Any, kit: Any) -> None:
+    slow = stage.connect()
+    slow.send(kit.request("/tokenize", {"content": "abc"}))
+    assert stage.connect().call("/tokenize", {"content": "ab"}).json["count"] == 2
+    slow.run()
+    assert slow.received.endswith(b'"count":3}')
+
+
 def test_props(stage: Any, kit: Any) -> None:
     props = stage.connect().call("/props").json
     assert props["default_generation_settings"]["n_ctx"] == kit.context

@@ -254,7 +254,11 @@ class Service(Struct):
     def answer_tokens(
         self, connection: Connection, index: u32, body: Slice[u8], encode: bool
     ) -> None:
-        """Lists of tokens may be long: they are written to, and sent from, the large buffer."""
+        """Lists of tokens may be long: they are written to the large buffer.
+
+        A long one is sent from there too; a short one is copied, so that a client that is slow to
+        take it does not keep the buffer from others.
+        """
         if not self.claim_large(connection, index):
             self.reply_error(connection, busy())
             return
@@ -265,6 +269,8 @@ class Service(Struct):
             error = detokenize(out, self.backend, self.scratch, body)
         if error is not None:
             self.reply_error(connection, error)
+        elif out.length <= len(connection.outbox.storage) // 2:
+            self.reply(connection, JSON, out.written())
         else:
             self.reply_tail(connection, JSON, out.written())
 
