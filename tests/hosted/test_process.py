@@ -50,11 +50,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 class Served:
     """`merlion serve` on a free port."""
 
-    def __init__(self, model: str, log: Path) -> None:
+    def __init__(self, model: str, log: Path, *options: str) -> None:
         self.log = log
         with log.open("w") as file:
             self.process = subprocess.Popen(
-                command("serve", model, "--port", "0", "--ctx-size", "512"), stderr=file
+                command("serve", model, "--port", "0", "--ctx-size", "512", *options), stderr=file
             )
         where = self.wait_for("http://")
         self.port = int(where.split(":")[2].split("/")[0])
@@ -181,6 +181,18 @@ def test_a_port_in_use_is_an_error_message(served: Served, model: str) -> None:
     done = merlion("serve", model, "--port", str(served.port))
     assert done.returncode == 1
     assert f"port {served.port}" in done.stderr
+
+
+def test_an_api_key_is_asked_for(model: str, tmp_path: Path) -> None:
+    guarded = Served(model, tmp_path / "log", "--api-key", "none")  # What `client` sends.
+    try:
+        client = guarded.client()
+        client.models.list()
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="other").models.list()
+    finally:
+        guarded.process.kill()
+        guarded.process.wait()
 
 
 def test_sigterm_ends_it_cleanly(served: Served) -> None:

@@ -197,6 +197,12 @@ def serve(
     ctx_size: Annotated[
         int, typer.Option("--ctx-size", min=16, help="Tokens of one conversation.")
     ] = CONTEXT_SERVED,
+    api_key: Annotated[
+        str,
+        typer.Option(
+            "--api-key", envvar="MERLION_API_KEY", help="Clients must send it. Empty: anybody may."
+        ),
+    ] = "",
 ) -> None:
     """Serve the OpenAI API from this process. Ctrl-C ends it."""
     path = find_model(model)
@@ -215,7 +221,7 @@ def serve(
             f"read in {loaded.read_seconds:.2f} s, prepared in {loaded.prepare_seconds:.2f} s"
         )
 
-    application = Application(code, path, host, port, settings)
+    application = Application(code, path, host, port, settings, api_key.encode())
     where = application.sockets.address
     note(f"listening on http://{where[0]}:{where[1]}/v1")
     with loading_progress(path.name) as progress:

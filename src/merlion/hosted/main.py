@@ -32,8 +32,16 @@ LOADING_S = 0.02
 class Application:
     """One server and its model."""
 
-    def __init__(self, code: Code, path: Path, host: str, port: int, settings: Settings) -> None:
-        """Open the port; the model is not loaded yet."""
+    def __init__(
+        self,
+        code: Code,
+        path: Path,
+        host: str,
+        port: int,
+        settings: Settings,
+        api_key: bytes = b"",
+    ) -> None:
+        """Open the port; the model is not loaded yet. Without `api_key` anybody may ask."""
         self._path, self._settings = path, settings
         self._stopping = False
         self._model: Model | None = None
@@ -46,6 +54,7 @@ class Application:
         self.code(EngineBackend.start)(self.backend, Slice.from_bytes(self._name), self._storage)
         self.server: Server = Server.zeroed()
         config = ServerConfig(
+            api_key=Slice.from_bytes(api_key),
             boot_unix_s=int(time.time() - time.monotonic()),
             entropy=int.from_bytes(os.urandom(8), "little"),
         )
