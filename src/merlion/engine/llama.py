@@ -30,9 +30,13 @@ from merlion.engine.shares import overlap, share
 from merlion.engine.tensor import Matrix
 from merlion.engine.workspace import PRIVATE_ROWS, Batch, Desk, Run, Workspace
 
-# Chunks a member gets of a phase: enough to even out what members lose to other work.
-CHUNKS_A_MEMBER = 4
-CHUNKS_A_MEMBER_MANY = 8  # Where a chunk multiplies many rows.
+# Chunks a member gets of a phase. Where few rows are multiplied a chunk is a stream from memory and
+# should be long (four instead of one cost a tenth of decode): a long one, and a short one to even
+# out with.
+CHUNKS_FEW = 2
+LONG_PART = 3  # Of 4.
+CHUNKS_MANY = 8
+ROWS_MANY = 32
 
 
 class Phase(IntEnum):
@@ -63,6 +67,7 @@ class Llama(Struct):
     layer: usize
     chunks: usize  # Of the phase.
     units: usize  # Of the phase; a chunk is a run of them.
+    is_uneven: bool  # Whether every second chunk is a short one.
     number: u64  # Phases ever started.
 
     def begin(self) -> None:
@@ -82,8 +87,7 @@ class Llama(Struct):
             units = self.count_units()
             if units > 0:
                 self.units = units
-                many = 0 if self.batch.is_private else CHUNKS_A_MEMBER_MANY - CHUNKS_A_MEMBER
-                self.chunks = min(units, self.members * (CHUNKS_A_MEMBER + many))
+                self.chunks = self.count_chunks()
                 self.number += 1
                 return self.chunks
             self.leave_phase()
@@ -96,6 +100,27 @@ class Llama(Struct):
             self.phase = Phase.NORM_HEADS
         else:
             self.phase = Phase(self.phase + 1)
+
+    def count_chunks(self) -> usize:
+        """Into how many chunks to cut the units of this phase."""
+        self.is_uneven = False
+        if self.members == 1:
+            return 1
+        if self.batch.count >= ROWS_MANY or self.units < self.members * CHUNKS_FEW * 4:
+            return min(self.units, self.members * CHUNKS_MANY)
+        self.is_uneven = True
+        return self.members * CHUNKS_FEW
+
+    def span(self, chunk: usize) -> tuple[usize, usize]:
+        """The units of a chunk."""
+        if self.is_uneven:
+            return self.cut(chunk), self.cut(chunk + 1)
+        return share(self.units, chunk, self.chunks)
+
+    def cut(self, chunk: usize) -> usize:
+        """Where a chunk begins, of a long and a short one for each member."""
+        quarters = chunk // CHUNKS_FEW * 4 + chunk % CHUNKS_FEW * LONG_PART
+        return self.units * quarters // (self.members * 4)
 
     def count_units(self) -> usize:
         """How many pieces the work of this phase has."""
@@ -127,7 +152,7 @@ class Llama(Struct):
 
     def compute(self, member: usize, chunk: usize) -> None:
         """One chunk of the phase."""
-        first, last = share(self.units, chunk, self.chunks)
+        first, last = self.span(chunk)
         layer = self.model.layers[self.layer]
         work = self.work
         desk = work.desks[member]
