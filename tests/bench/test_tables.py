@@ -129,9 +129,8 @@ def test_published_results_make_tables_and_name_no_path() -> None:
     }
     for path in sorted((BENCH / "results").glob("*.json")):
         text = path.read_text()
-        assert "/home/" not in text
-        assert "/root/" not in text
-        assert "/work/" not in text
+        for place in (Path.home(), BENCH.parent):
+            assert f"{place}/" not in text, "results name no place of the machine they come from"
         result = json.loads(text)
         assert result["schema"] == 1
         assert "|" in writers[path.stem](result)
