@@ -100,6 +100,14 @@ class Booted:
         assert reply.status == 200, reply.body
         return str(reply.json["choices"][0]["text"])
 
+    def chat(self, text: str, tokens: int) -> str:
+        """The greedy answer to one message."""
+        messages = [{"role": "user", "content": text}]
+        settings = {"messages": messages, "max_tokens": tokens, "temperature": 0}
+        reply = self.request("/v1/chat/completions", settings)
+        assert reply.status == 200, reply.body
+        return str(reply.json["choices"][0]["message"]["content"])
+
     def detokenize(self, tokens: list[int]) -> str:
         """The text of token ids."""
         return str(self.request("/detokenize", {"tokens": tokens}).json["content"])

@@ -1,4 +1,4 @@
-"""`ai-bench [TOKENS]`: one answer to a long prompt, timed token by token.
+"""`ai-bench [TOKENS [PROMPT-TOKENS]]`: one answer to a long prompt, timed token by token.
 
 It runs in the main loop as any request does, with the network and the server being polled, so the
 times between tokens are those that clients see.
@@ -37,12 +37,12 @@ class Bench(Struct):
     interrupts: u64 = 0  # Before the first token.
     page_faults: u64 = 0
 
-    def start(self, token_count: u32) -> None:
-        """Submit the request."""
+    def start(self, token_count: u32, prompt_tokens: u32) -> None:
+        """Submit the request, cut to what the context holds."""
         context = usize(engine.context)
         wanted = min(usize(token_count), context // 2)
         room_left = context - wanted
-        if not self.fill_prompt(min(BENCH_PROMPT_TOKENS, room_left - 1)):
+        if not self.fill_prompt(min(usize(prompt_tokens), room_left - 1)):
             console.line(b"the model cannot read the benchmark's prompt")
             return
         params = GenerateParams(max_tokens=u32(wanted), temperature=0.0, ignore_eos=True)
@@ -169,13 +169,23 @@ bench = Bench.zeroed()
 
 def run(arguments: Bytes) -> None:
     """Start."""
-    if not model.ready():
+    end = arguments.find(b" ")
+    first = arguments if end < 0 else arguments[: usize(end)]
+    count = number_in(first, BENCH_TOKENS)
+    prompt = number_in(arguments[len(first) :], BENCH_PROMPT_TOKENS)
+    if count < 2 or prompt == 0:
+        console.line(b"usage: ai-bench [tokens [prompt tokens]]")
         return
-    count: u32 = BENCH_TOKENS
-    if len(arguments) > 0:
-        number = parse_number(arguments)
-        if number is None or number < 2 or number > SAMPLES_MAX:
-            console.line(b"usage: ai-bench [tokens]")
-            return
-        count = u32(number)
-    bench.start(count)
+    if model.ready():
+        bench.start(count, prompt)
+
+
+def number_in(text: Bytes, default: u32) -> u32:
+    """A number of tokens, `default` when there is none, 0 when it is not one we take."""
+    start: usize = 0
+    while start < len(text) and text[start] == 0x20:
+        start += 1
+    if start == len(text):
+        return default
+    number = parse_number(text[start:])
+    return u32(number) if number is not None and number <= SAMPLES_MAX else 0

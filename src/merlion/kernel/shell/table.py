@@ -50,7 +50,7 @@ COMMANDS = (
     Command(b"ai-load", b"", b"load the model on the disk", model.load),
     Command(b"ai-unload", b"", b"forget the model", model.unload),
     Command(b"ai-info", b"", b"the model and its memory", model.show_info),
-    Command(b"ai-bench", b" [tokens]", b"speed, latency by token, memory", bench.run),
+    Command(b"ai-bench", b" [n [prompt]]", b"speed, latency by token, memory", bench.run),
     Command(b"noise", b" [seconds]", b"time that others take from a core", noise.run),
     Command(b"ping", b" ADDRESS", b"echo requests", ping.run),
     Command(b"ai-serve", b" [port]", b"serve the OpenAI API", network.serve),
