@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bare import Arena, Slice, f32, u32
 from merlion.engine.engine import Engine, EngineConfig
+from merlion.engine.limits import THREAD_COUNT_MAX
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
@@ -66,23 +67,34 @@ class Model:
             batch_rows=settings.batch_rows,
             threads=threads,
         )
+        self.threads = min(threads, THREAD_COUNT_MAX)
+        self.helpers = Helpers(self.engine.team, self.threads, code(Team.help))
         start = time.monotonic()
+        try:
+            self.helpers.begin()  # They repack weights, too.
+            self._prepare(config)
+            self.helpers.end()
+        except BaseException:
+            self.helpers.close()
+            raise
+        self.prepare_seconds = time.monotonic() - start
+        # The load average would count what this machine did a minute ago, our own runs included.
+        if settings.pinned and not observation.between(before, observation.read()).disturbed:
+            self.helpers.pin()
+
+    def _prepare(self, config: EngineConfig) -> None:
+        """Load the engine from the file, and make room for requests."""
+        code = self.code
         error = code(Engine.load)(self.engine, self.file, self.arena, config)
         if error is not None:
             subject = bytes(error.subject).decode(errors="replace")
             about = f" ({subject})" if subject else ""
             message = bytes(error.message).decode()
-            raise HostedError(f"{path}: {message}{about}", "give a GGUF file of a supported model")
+            fix = "give a GGUF file of a supported model"
+            raise HostedError(f"{self.path}: {message}{about}", fix)
         self.scheduler: Scheduler = self.arena.alloc(Scheduler)
         if not code(Scheduler.init)(self.scheduler, self.engine, self.arena, REQUESTS_MAX):
             raise HostedError("not enough memory for the requests", "lower --ctx-size")
-        self.prepare_seconds = time.monotonic() - start
-        self.threads = min(threads, len(self.engine.team.members))
-        code(Team.start)(self.engine.team, self.threads)
-        # The load average would count what this machine did a minute ago, our own runs included.
-        is_alone = not observation.between(before, observation.read()).disturbed
-        pinned = settings.pinned and is_alone
-        self.helpers = Helpers(self.engine.team, self.threads, code(Team.help), pinned)
 
     def __enter__(self) -> "Model":
         """Return the model."""

@@ -46,19 +46,16 @@ class Helpers:
     """Members 1 and up of a team."""
 
     def __init__(
-        self, team: Team, count: int, help_compiled: Callable[[Team, int, int], None], pinned: bool
+        self, team: Team, count: int, help_compiled: Callable[[Team, int, int], None]
     ) -> None:
-        """Start `count` - 1 threads; the team has been started with `count` members.
-
-        `pinned`: nobody else wants the CPUs. Threads that cannot move would wait for others.
-        """
+        """Start `count` - 1 threads, which sleep. The team may not have been started yet."""
         self._team, self._help = team, help_compiled
         self._wake = threading.Condition()
         self._computing = False
         self._stopping = False
         self._cpus = usable_cpus()
-        # As many threads as CPUs: each has its own. Fewer: Linux knows better which are free.
-        self._pinned = pinned and count == len(self._cpus)
+        self._count = count
+        self._pinned = False
         self._leader_pinned = False
         self._threads = [
             threading.Thread(target=self._run, args=(index,), name=f"team-{index}", daemon=True)
@@ -66,6 +63,14 @@ class Helpers:
         ]
         for thread in self._threads:
             thread.start()
+
+    def pin(self) -> None:
+        """Keep each thread on a CPU of its own, from its next waking on.
+
+        For when nobody else wants the CPUs: threads that cannot move would wait for others. With
+        fewer threads than CPUs Linux knows better which are free.
+        """
+        self._pinned = self._count == len(self._cpus)
 
     def begin(self) -> None:
         """Wake the helpers: passes may start. The caller is the leader, on the first CPU."""
@@ -91,14 +96,16 @@ class Helpers:
             thread.join()
 
     def _run(self, index: int) -> None:
-        if self._pinned:
-            pin(self._cpus[index % len(self._cpus)])
+        is_pinned = False
         while True:
             with self._wake:
                 while not self._computing and not self._stopping:
                     self._wake.wait()
                 if self._stopping:
                     return
+            if self._pinned and not is_pinned:
+                is_pinned = True
+                pin(self._cpus[index % len(self._cpus)])
             try:
                 self._help(self._team, index, SPIN_LIMIT)
             except Trap as trap:
