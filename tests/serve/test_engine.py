@@ -124,6 +124,24 @@ def test_tokenize(stories: Any) -> None:
     client.hangup()
 
 
+def test_a_model_may_not_have_a_name_of_any_length(stories: Any) -> None:
+    """The machine calls the model what its file says."""
+    backend = stories.server.service.backend
+    name = backend.model
+    backend.model = ("€" * 20_000).encode()
+    try:
+        client = stories.connect()
+        listed = client.call("/v1/models").json["data"][0]["id"]
+        assert listed == "€" * (engine_backend.MODEL_NAME_BYTES_MAX // 3)
+        request = {"prompt": "Once", "max_tokens": 4, "temperature": 0}
+        assert client.call("/v1/completions", request).json["model"] == listed
+        assert client.call("/v1/completions", request | {"stream": True}).body.endswith(
+            b"data: [DONE]\n\n"
+        )
+    finally:
+        backend.model = name
+
+
 def test_too_long(stories: Any) -> None:
     client = stories.connect()
     for count in (200, 5000):

@@ -11,6 +11,7 @@ from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import FinishReason, Scheduler, SlotState, SubmitError
 from merlion.engine.tokenizer import TokenizeError
 from merlion.serve.outcome import Finish, PromptError, Refusal
+from merlion.serve.utf8 import prefix_length
 
 # A prompt that is too long is still counted, up to this many contexts.
 PROMPT_CONTEXTS = 4
@@ -68,8 +69,8 @@ class EngineBackend(Struct):
         return self.scheduler is not None
 
     def model_name(self) -> Bytes:
-        """The id of the one model."""
-        return self.model
+        """The id of the one model. A file may call itself anything: only this much is repeated."""
+        return self.model[: prefix_length(self.model, MODEL_NAME_BYTES_MAX)]
 
     def context_tokens(self) -> usize:
         """Prompt and completion together; 0 while loading."""
