@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,22 +11,19 @@ import pytest
 
 from bare import Arena, static, u8
 from bare.testing import compiled
+from merlion.cli.paths import model_directory, reference_directory
 from merlion.engine import engine as engine_module
 from merlion.engine import scheduler as scheduler_module
 from merlion.engine import team as team_module
 from merlion.serve import engine_backend, server
 
-DATA = Path(os.environ.get("MERLION_DATA", "../shared/data"))
-STORIES = DATA / "stories260K.gguf"
-FOLDERS = [Path(name) for name in os.environ.get("MERLION_MODELS", "models").split(":")]
+STORIES = reference_directory() / "data" / "stories260K.gguf"
 MODULES = (server, engine_backend, engine_module, scheduler_module, team_module)
 
 
 def find_smollm2() -> Path | None:
-    for folder in FOLDERS:
-        for path in sorted(folder.glob("**/*SmolLM2-135M-Instruct*Q4_1*.gguf")):
-            return path
-    return None
+    found = sorted(model_directory().glob("**/*SmolLM2-135M-Instruct*Q4_1*.gguf"))
+    return found[0] if found else None
 
 
 def make_stage(kit: Any, path: Path, context: int) -> Any:
