@@ -9,7 +9,7 @@ from merlion.kernel.boot.start_info import RegionKind, boot_info
 from merlion.kernel.clock import clock, now_ns
 from merlion.kernel.config import PageSize, PanicAction, config, parse_number
 from merlion.kernel.console import console
-from merlion.kernel.inference import backend
+from merlion.kernel.inference import backend, engine
 from merlion.kernel.log import log
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.ram import ram
@@ -209,7 +209,7 @@ def show_config(arguments: Bytes) -> None:
 
 
 def top(arguments: Bytes) -> None:
-    """Show each core: its APIC id, whether it sleeps, how often it has."""
+    """Show each core: its APIC id, whether it sleeps, and its share of what was computed."""
     out = console.out
     for index in range(smp.cores.count):
         out.text(b"core ")
@@ -217,11 +217,20 @@ def top(arguments: Bytes) -> None:
         out.text(b"  apic ")
         out.unsigned(smp.cores.apic_ids[index])
         if index == 0:
-            console.line(b"  polls devices, computes")
-            continue
-        out.text(b"  asleep " if smp.cores.asleep[index].load() != 0 else b"  awake ")
-        out.text(b" halts ")
-        out.unsigned(smp.cores.halts[index])
+            out.text(b"  polls devices, computes")
+        else:
+            out.text(b"  asleep " if smp.cores.asleep[index].load() != 0 else b"  awake ")
+            out.text(b" slept ")
+            out.unsigned(smp.cores.halts[index])
+            out.text(b" times")
+        if model.loaded and index < len(engine.team.members):
+            member = engine.team.members[usize(index)]
+            out.text(b"; computed ")
+            out.unsigned(member.chunks)
+            out.text(b" chunks, ")
+            out.unsigned(member.steals)
+            out.text(b" stolen; naps ")
+            out.unsigned(member.yields)
         console.line(b"")
 
 
