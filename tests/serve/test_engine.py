@@ -17,7 +17,8 @@ from merlion.engine import scheduler as scheduler_module
 from merlion.engine import team as team_module
 from merlion.serve import engine_backend, server
 
-STORIES = reference_directory() / "data" / "stories260K.gguf"
+DATA = reference_directory() / "data"
+STORIES = DATA / "stories260K.gguf"
 MODULES = (server, engine_backend, engine_module, scheduler_module, team_module)
 
 
