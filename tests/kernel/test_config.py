@@ -17,7 +17,7 @@ def parsed(text: bytes) -> Config:
 
 
 def test_words_and_pairs(impl: Any) -> None:
-    config = parsed(b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k quiet load ")
+    config = parsed(b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k time=7 quiet load ")
     assert config.pvm
     assert config.quiet
     assert config.load
@@ -25,6 +25,7 @@ def test_words_and_pairs(impl: Any) -> None:
     assert config.panic == PanicAction.EXIT
     assert config.simd == Simd.AVX2
     assert (config.cores, config.serve_port, config.context) == (3, 8080, 2048)
+    assert config.boot_unix_s == 7
     assert config.unknown_count == 0
 
 

@@ -101,6 +101,18 @@ def test_company_changes_nothing(stories: Any, kit: Any) -> None:
         client.hangup()
 
 
+def test_a_known_prefix_is_not_computed_again(stories: Any) -> None:
+    body = {"prompt": "Lily and Ben went to the park one day", "max_tokens": 10, "temperature": 0}
+    client = stories.connect()
+    fresh = client.call("/v1/completions", body | {"cache_prompt": False}).json
+    again = client.call("/v1/completions", body).json
+    assert fresh["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    assert 0 < again["usage"]["prompt_tokens_details"]["cached_tokens"]
+    assert again["usage"]["prompt_tokens"] == fresh["usage"]["prompt_tokens"]
+    assert again["choices"] == fresh["choices"]
+    client.hangup()
+
+
 def test_leaving_frees_the_sequence(stories: Any, kit: Any) -> None:
     client = stories.connect()
     client.send(kit.request("/v1/completions", {"prompt": "One", "ignore_eos": True}))

@@ -5,6 +5,7 @@ gets qboot as firmware, which starts PVH kernels without SeaBIOS's seconds.
 """
 
 import shutil
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -88,11 +89,11 @@ class Machine:
         words = list(self.words)
         if self.network and not any(word.startswith("ip=") for word in words):
             words.append(USER_NETWORK)
+        # Not every machine has a clock that keeps the date; this costs nothing.
+        words.append(f"time={int(time.time())}")
         if self.accelerator is Accelerator.PVM:
             words.insert(0, "pvm")
-        if words:
-            line += ["-append", " ".join(words)]
-        return line + self.extra
+        return [*line, "-append", " ".join(words), *self.extra]
 
     @property
     def is_microvm(self) -> bool:

@@ -61,6 +61,7 @@ class Config(Struct):
     gateway: u32 = 0
     serve_port: u16 = 0  # Not 0: load the model and serve right after boot.
     load: bool = False  # Load the model right after boot.
+    boot_unix_s: u64 = 0  # Unix time at start; 0: unknown, clocks count from boot.
     command_line: Bytes = b""
     unknown_count: usize = 0
     unknown: Array[Word] = array(UNKNOWN_MAX)
@@ -129,6 +130,8 @@ class Config(Struct):
             self.context = u32(number)
         elif key == b"serve" and 0 < number < 65536:
             self.serve_port = u16(number)
+        elif key == b"time":
+            self.boot_unix_s = number
         else:
             return False
         return True

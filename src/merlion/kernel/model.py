@@ -233,4 +233,6 @@ def step(now: u64) -> bool:
         smp.end_computing()
         return False
     smp.begin_computing()
-    return scheduler.step(now)
+    worked = scheduler.step(now)
+    scheduler.stamp(now_ns())
+    return worked

@@ -6,6 +6,7 @@ answered with 503.
 
 from bare import Arena, Struct, u16, u64, usize
 from merlion.kernel import counters
+from merlion.kernel.config import config
 from merlion.kernel.inference import backend
 from merlion.kernel.limits import SERVER_BODY_BYTES, SERVER_CONNECTIONS
 from merlion.kernel.network import random_u64, stack
@@ -28,6 +29,7 @@ class Serving(Struct):
         settings = ServerConfig(
             connection_count=SERVER_CONNECTIONS,
             large_body_bytes=SERVER_BODY_BYTES,
+            boot_unix_s=config.boot_unix_s,
             entropy=random_u64(),
         )
         server.start(arena, settings, backend)

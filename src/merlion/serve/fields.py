@@ -39,6 +39,7 @@ class FieldId(IntEnum):
     RESPONSE_FORMAT = 15
     TOOLS = 16
     TOOL_CHOICE = 17
+    CACHE_PROMPT = 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ FIELDS = (
     _field("seed", Kind.INTEGER, FieldId.SEED, "must be an integer of at most 63 bits"),
     _field("stream", Kind.FLAG, FieldId.STREAM, "must be true or false"),
     _field("ignore_eos", Kind.FLAG, FieldId.IGNORE_EOS, "must be true or false"),
+    _field("cache_prompt", Kind.FLAG, FieldId.CACHE_PROMPT, "must be true or false"),
     _field("stop", Kind.OTHER, FieldId.STOP, ""),
     _field("stream_options", Kind.OTHER, FieldId.STREAM_OPTIONS, ""),
     _field("response_format", Kind.OTHER, FieldId.RESPONSE_FORMAT, ""),

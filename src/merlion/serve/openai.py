@@ -63,6 +63,7 @@ class GenerateRequest(Struct):
         self.assign(GenerateRequest.zeroed())
         self.chat = chat
         self.params.assign(GenerateParams())
+        self.params.cache_prompt = True  # Results do not depend on it.
 
     def judge(self) -> ApiError | None:
         """The rules that need the whole request."""
@@ -186,6 +187,8 @@ class GenerateRequest(Struct):
             self.stream = value
         elif field == FieldId.IGNORE_EOS:
             self.params.ignore_eos = value
+        elif field == FieldId.CACHE_PROMPT:
+            self.params.cache_prompt = value
 
     def read_stop(self, reader: JsonReader, first: Token) -> ApiError | None:
         """`stop`: a string, or a list of up to four."""
