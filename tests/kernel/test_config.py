@@ -17,7 +17,9 @@ def parsed(text: bytes) -> Config:
 
 
 def test_words_and_pairs(impl: Any) -> None:
-    config = parsed(b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k time=7 quiet load ")
+    config = parsed(
+        b" pvm  pages=4k panic=exit simd=avx2 cores=3 serve=8080 ctx=2k time=7 quiet load "
+    )
     assert config.pvm
     assert config.quiet
     assert config.load

@@ -7,7 +7,7 @@ import pytest
 from bare.compiler.cli import main
 from bare.compiler.stack_use import depths
 
-SOURCE = '''
+SOURCE = """
 from bare import Slice, stack, u8, u32
 
 
@@ -28,7 +28,7 @@ def total(data: Slice[u8]) -> u32:
     for x in data:
         total += x
     return total
-'''
+"""
 TYPED = """def sample_dumps.total(data: Slice[u8]) -> u32:
     var total: u32
     var t2: Slice[u8]
