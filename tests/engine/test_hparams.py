@@ -44,7 +44,16 @@ def test_an_array_of_equal_head_counts(impl: Any) -> None:
     assert read(llama().replace(key, ARRAY, (I32, [2, 2])))[0].head_count_kv == 2
     _, error, name = read(llama().replace(key, ARRAY, (I32, [2, 4])))
     assert (error, name) == ("UNSUPPORTED_FEATURE", key.encode())
-    assert read(llama().replace(key, ARRAY, (I32, [])))[1] == "OUT_OF_RANGE"
+    assert read(llama().replace(key, ARRAY, (I32, [0, 0])))[1] == "OUT_OF_RANGE"
+
+
+@pytest.mark.parametrize("count", [0, 1, 3])
+def test_a_per_layer_array_has_one_entry_a_block(impl: Any, count: int) -> None:
+    key = "llama.attention.head_count_kv"
+    _, error, name = read(llama().replace(key, ARRAY, (U32, [2] * count)))
+    assert (error, name) == ("WRONG_LENGTH", key.encode())
+    _, error, name = read(llama().replace("llama.block_count", ARRAY, (U32, [2] * count)))
+    assert (error, name) == ("WRONG_LENGTH", b"llama.block_count")
 
 
 def test_refuses_other_architectures(impl: Any) -> None:

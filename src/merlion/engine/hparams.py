@@ -57,6 +57,7 @@ class HparamsError(Enum):
     MISSING_KEY = auto()
     WRONG_TYPE = auto()
     OUT_OF_RANGE = auto()
+    WRONG_LENGTH = auto()
     UNSUPPORTED_FEATURE = auto()
     MISSING_TENSOR = auto()
     UNEXPECTED_TENSOR = auto()
@@ -68,6 +69,7 @@ HPARAMS_MESSAGES = {
     HparamsError.MISSING_KEY: b"metadata key is missing",
     HparamsError.WRONG_TYPE: b"metadata value has the wrong type",
     HparamsError.OUT_OF_RANGE: b"metadata value is out of range",
+    HparamsError.WRONG_LENGTH: b"per-layer metadata array does not have one entry a block",
     HparamsError.UNSUPPORTED_FEATURE: b"the model asks for a feature that is not supported",
     HparamsError.MISSING_TENSOR: b"tensor is missing",
     HparamsError.UNEXPECTED_TENSOR: b"the model has a tensor that the architecture does not use",
@@ -141,8 +143,11 @@ class Hyperparameters(Struct):
             value = gguf.array(key, ValueType.I32)
         if isinstance(value, Lookup):
             return self.fail_lookup(value, key)
+        # Zero until llama.block_count is known: that key itself cannot be an array.
+        if self.block_count == 0 or value.count != self.block_count:
+            return self.fail(HparamsError.WRONG_LENGTH, key)
         data = gguf.value_data(value)
-        first: u32 = 0 if len(data) == 0 else read_u32(data, 0)
+        first = read_u32(data, 0)
         if first < 1 or first > limit:
             return self.fail(HparamsError.OUT_OF_RANGE, key)
         for i in range(len(data) // 4):
@@ -158,6 +163,7 @@ class Hyperparameters(Struct):
 
     def read_sizes(self, gguf: Gguf) -> HparamsError | None:
         """The dimensions and the norm's epsilon."""
+        self.block_count = 0
         value = self.size(gguf, b"llama.block_count", BLOCK_COUNT_MAX)
         if isinstance(value, HparamsError):
             return value
