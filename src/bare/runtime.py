@@ -7,7 +7,6 @@ AVX512-BF16 instructions do, so that every instruction-set level gives the same 
 
 from bare import Bytes, i64, u16, u32, usize
 
-F32_SIGN = 0x8000_0000
 F32_INFINITY = 0x7F80_0000
 F32_QUIET = 0x0040_0000
 F16_INFINITY = 0x7C00

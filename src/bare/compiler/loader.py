@@ -17,7 +17,7 @@ import ctypes
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 
-from bare.compiler.elf import SHN_UNDEF, ObjectFile
+from bare.compiler.elf import ObjectFile
 from bare.compiler.merge import merge
 from bare.compiler.relocate import GROUPS, Linkage
 from bare.compiler.runtime_ir import module_asm
@@ -159,10 +159,3 @@ class LoadedObject:
         """`bare_enter` as a Python callable; it releases the GIL while inside."""
         kind = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32)
         return kind(self.symbols["bare_enter"])
-
-
-def undefined_symbols(data: bytes) -> set[str]:
-    """What the object `data` expects from outside, the C library's names left out."""
-    parsed = ObjectFile.parse(data)
-    names = {s.name for s in parsed.symbols if s.section == SHN_UNDEF and s.name}
-    return names - set(LIBC_NAMES)

@@ -214,13 +214,6 @@ class Linkage:
             place = f"{section.name}+{item.offset:#x}"
             raise LinkError(f"{name} is out of reach from {place} ({value:#x})") from None
 
-    def symbol_value(self, name: str) -> int | None:
-        """The value of the defined symbol `name`."""
-        for symbol, value in zip(self.object.symbols, self.values, strict=True):
-            if symbol.name == name and symbol.section != SHN_UNDEF:
-                return value
-        return None
-
     def defined(self) -> dict[str, int]:
         """Every defined, named symbol and its value."""
         return {

@@ -1,4 +1,4 @@
-"""Elementary functions: exp, log, sin, cos, pow, for f64 and f32.
+"""Elementary functions: exp, log, sin, cos, pow, for f64; exp also for f32.
 
 There is no libm under the image, and results must not depend on the machine's one, so these are
 our own. Algorithms and coefficients are those of Sun's fdlibm 5.3 (e_exp.c, e_log.c, k_sin.c,
@@ -10,7 +10,7 @@ Stated errors, in units in the last place of the result, held by tests/engine/te
     exp, log        1 ulp
     sin, cos        1 ulp for |x| <= ANGLE_MAX
     pow             (2 + 3 |y log x|) ulp, x > 0
-    *_f32           1 ulp of f32 (computed in f64, rounded once)
+    exp_f32         1 ulp of f32 (computed in f64, rounded once)
 """
 
 from bare import bitcast, f32, f64, i64, u64
@@ -177,23 +177,3 @@ def exp_f32(x: f32) -> f32:
     if x > EXP_F32_ARGUMENT_MAX:
         return INFINITY
     return f32(exp(f64(x)))
-
-
-def log_f32(x: f32) -> f32:
-    """The natural logarithm rounded to f32."""
-    return f32(log(f64(x)))
-
-
-def sin_f32(x: f32) -> f32:
-    """Sine rounded to f32."""
-    return f32(sin(f64(x)))
-
-
-def cos_f32(x: f32) -> f32:
-    """Cosine rounded to f32."""
-    return f32(cos(f64(x)))
-
-
-def pow_f32(x: f32, y: f32) -> f32:
-    """x**y rounded to f32, for x >= 0 and a result that f32 can hold."""
-    return f32(pow(f64(x), f64(y)))

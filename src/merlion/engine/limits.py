@@ -1,4 +1,4 @@
-"""Every bound of the engine, with its reason. Append only: one block a subject."""
+"""Every bound of the engine, with its reason, one block a subject."""
 
 # GGUF files (gguf.py). Counts are also bounded by the bytes the file has left.
 METADATA_COUNT_MAX = 65_536  # Real files have 20 to 60 keys.

@@ -12,7 +12,7 @@ request has its own random numbers. A request whose text is not read pauses when
 
 from enum import IntEnum
 
-from bare import Arena, Bytes, Slice, Struct, f32, u8, u32, u64, usize
+from bare import Arena, Bytes, Slice, Struct, u8, u32, u64, usize
 from merlion.engine.detokenizer import Detokenizer
 from merlion.engine.engine import Engine
 from merlion.engine.limits import (
@@ -358,10 +358,3 @@ class Scheduler(Struct):
 def has_text_room(request: Request) -> bool:
     """Whether any next piece fits the text room (Detokenizer.room)."""
     return request.detokenizer.room() >= ANSWER_BYTES_EXTRA // 2
-
-
-def logits_of(scheduler: Scheduler, slot: u32) -> Slice[f32]:
-    """Logits that a request's last token was sampled from; valid until the next step."""
-    engine = scheduler.engine
-    assert engine is not None
-    return engine.team.llama.logits(scheduler.requests[slot].wanted)

@@ -160,10 +160,6 @@ class Team(Struct):
             member.yields += 1
             yield_core()
 
-    def is_wanted(self, index: usize) -> bool:
-        """Whether helper `index` could take part in something now."""
-        return self.open.load() != 0 and self.running.load() != 0 and index < self.shares.members
-
     def help(self, index: usize, spin_limit: u32) -> None:
         """Helper `index` (1 and up): take part until `spin_limit` polls in a row were in vain."""
         assert index > 0, "member 0 leads"
