@@ -8,7 +8,8 @@ import pytest
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.build import build_image
 from merlion.cli.qemu import PROGRAM
-from tests.boot.machines import TINY_MODEL, Booted, boot, find_model, native, serving
+from tests.boot.machines import TINY_MODEL, Booted, boot, native, serving
+from tests.models import find_smollm2
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -54,7 +55,7 @@ def accelerator() -> Accelerator:
 def smollm2() -> Path:
     """Any SmolLM2, the smallest first."""
     for kind in ("Q4_0", "Q4_1", "Q8_0"):
-        path = find_model(kind)
+        path = find_smollm2(kind)
         if path is not None:
             return path
     pytest.skip("no SmolLM2: merlion model get smollm2-135m")

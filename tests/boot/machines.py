@@ -6,7 +6,6 @@ process should that die.
 
 import http.client
 import json
-import os
 import re
 import socket
 import time
@@ -19,7 +18,7 @@ from typing import Any
 
 from merlion.cli.accelerator import Accelerator, detect
 from merlion.cli.guest import Guest
-from merlion.cli.paths import IMAGE, ROOT, reference_directory
+from merlion.cli.paths import IMAGE, reference_directory
 from merlion.cli.qemu import GUEST_PORT, MEBIBYTE, Machine, memory_for
 
 BOOT_SECONDS = 60.0
@@ -28,7 +27,6 @@ LOAD_SECONDS = 60.0
 HTTP_SECONDS = 30.0
 PROBE_SECONDS = 1.0
 TINY_MODEL = reference_directory() / "data" / "stories260K.gguf"
-MODEL_FOLDERS = [Path(name) for name in os.environ.get("MERLION_MODELS", "models").split(":")]
 
 
 def free_port() -> int:
@@ -42,14 +40,6 @@ def native() -> Accelerator | None:
     """KVM or PVM where this machine has it."""
     found = detect().accelerator
     return None if found is Accelerator.TCG else found
-
-
-def find_model(kind: str) -> Path | None:
-    """A SmolLM2 file of a format."""
-    for folder in MODEL_FOLDERS:
-        for path in sorted((ROOT / folder).glob(f"**/*SmolLM2-135M*{kind}*.gguf")):
-            return path
-    return None
 
 
 @dataclass

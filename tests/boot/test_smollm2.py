@@ -15,7 +15,8 @@ import pytest
 
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.qemu import GUEST_PORT
-from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, boot, find_model, serving
+from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, boot, serving
+from tests.models import find_smollm2
 
 pytestmark = [pytest.mark.qemu, pytest.mark.model]
 DATA = TINY_MODEL.parent / "smollm2_exact.json"
@@ -29,7 +30,7 @@ def loaded(
     request: pytest.FixtureRequest, accelerator: Accelerator
 ) -> Iterator[tuple[str, Booted, Any]]:
     kind = request.param
-    path = find_model(kind)
+    path = find_smollm2(kind)
     if path is None or not DATA.exists():
         pytest.skip(f"no SmolLM2 in {kind}, or no reference data")
     with serving(accelerator, path, cores=2) as machine:

@@ -1,7 +1,6 @@
 """The model files and reference data that tests need, loaded once a session."""
 
 import json
-import os
 from collections import deque
 from functools import cache
 from pathlib import Path
@@ -10,11 +9,12 @@ from typing import Any
 import pytest
 
 from bare import Arena, Slice, static, u8, u32
+from merlion.cli.paths import model_directory, reference_directory
 from merlion.engine.gguf import Gguf
 from merlion.engine.tokenizer import Tokenizer
+from tests.models import find_file
 
-ROOT = Path(__file__).parents[2]
-DATA = ROOT.parent / "shared" / "data"
+DATA = reference_directory() / "data"
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -51,12 +51,11 @@ def data_file(name: str) -> Path:
 
 
 def model_file(name: str = SMOLLM2) -> Path:
-    """A model file from MERLION_MODEL_DIR or models/; skips the test where it is absent."""
-    places = [os.environ.get("MERLION_MODEL_DIR", ""), str(ROOT / "models")]
-    for place in filter(None, places):
-        for path in sorted(Path(place).rglob(name)):
-            return path
-    pytest.skip(f"{name} is neither in MERLION_MODEL_DIR nor in models/")
+    """A model file; skips the test where it is absent."""
+    path = find_file(name)
+    if path is None:
+        pytest.skip(f"{name} is not in {model_directory()}")
+    return path
 
 
 def reference(name: str) -> Any:

@@ -1,8 +1,5 @@
 """The forward pass of a real model against numpy: a batch, then one token at a time."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,10 +7,11 @@ from bare import Arena
 from merlion.engine.gguf import Gguf
 from merlion.engine.hparams import Hyperparameters
 from merlion.engine.team import Team
+from tests.engine.files import DATA
 from tests.engine.matrices import arena, array_of, to_slice
 from tests.engine.reference import Reference
 
-STORIES = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "stories260K.gguf"
+STORIES = DATA / "stories260K.gguf"
 TOKENS = [1, 403, 407, 261]
 
 pytestmark = pytest.mark.skipif(not STORIES.exists(), reason="no stories260K.gguf")

@@ -1,8 +1,6 @@
 """Requests through the compiled engine: order, company, threads, cancel, stop, limits."""
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,11 +17,12 @@ from merlion.engine.scheduler import (
 )
 from merlion.engine.team import Team
 from tests.engine.compiled_engine import CompiledEngine
+from tests.engine.files import DATA
 from tests.engine.levels import host_level
 from tests.engine.matrices import array_of
 from tests.engine.reference import Reference
 
-STORIES = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "stories260K.gguf"
+STORIES = DATA / "stories260K.gguf"
 ONCE = [1, 403, 407, 261, 378]  # "Once upon a time"
 
 pytestmark = [

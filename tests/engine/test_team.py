@@ -1,10 +1,8 @@
 """A team gives the same bits whoever computes what: more threads, late ones, none at all."""
 
-import os
 import random
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +12,10 @@ from bare.testing import COMPILED, variants
 from merlion.engine.shares import NO_CHUNK, Shares
 from merlion.engine.team import Team
 from tests.engine.compiled_engine import CompiledEngine
+from tests.engine.files import DATA
 from tests.engine.levels import host_level
 
-STORIES = Path(os.environ.get("MERLION_DATA", "../shared/data")) / "stories260K.gguf"
+STORIES = DATA / "stories260K.gguf"
 PROMPTS = [[1, 403, 407, 261, 378], [1, 400, 261] * 30, [1, 300]]
 TOKENS = 24
 
