@@ -37,6 +37,17 @@ def test_pvm_is_told_from_kvm_by_the_flags(host: Path) -> None:
     assert accelerator.detect().accelerator is Accelerator.KVM
 
 
+def test_kvm_is_refused_where_the_device_is_pvm(host: Path) -> None:
+    (host / "kvm").touch()
+    (host / "kvm_pvm").mkdir()
+    with pytest.raises(UserError, match="PVM") as refused:
+        accelerator.choose("kvm")
+    assert "--accel pvm" in refused.value.fix
+    assert accelerator.choose("pvm").accelerator is Accelerator.PVM
+    (host / "cpuinfo").write_text("flags : fpu vmx\n")
+    assert accelerator.choose("kvm").accelerator is Accelerator.KVM
+
+
 def test_an_unknown_accelerator_is_refused(host: Path) -> None:
     with pytest.raises(UserError, match="no such accelerator"):
         accelerator.choose("hvf")

@@ -15,6 +15,7 @@ from merlion.cli.errors import UserError
 KVM_DEVICE = Path("/dev/kvm")
 PVM_MODULE = Path("/sys/module/kvm_pvm")
 CPU_INFO = Path("/proc/cpuinfo")
+HARDWARE_FLAGS = {"vmx", "svm"}
 
 
 class Accelerator(StrEnum):
@@ -52,7 +53,7 @@ def detect() -> Choice:
         return Choice(Accelerator.TCG, "there is no /dev/kvm: emulated")
     if not is_kvm_usable():
         return Choice(Accelerator.TCG, "/dev/kvm is not ours to open (group kvm): emulated")
-    if cpu_flags() & {"vmx", "svm"}:
+    if cpu_flags() & HARDWARE_FLAGS:
         return Choice(Accelerator.KVM, "hardware virtualisation")
     if PVM_MODULE.exists():
         return Choice(Accelerator.PVM, "/dev/kvm is PVM: native speed")
@@ -69,4 +70,7 @@ def choose(name: str) -> Choice:
         raise UserError(f"--accel {name}: no such accelerator", "auto, kvm, pvm or tcg") from None
     if wanted is not Accelerator.TCG and not is_kvm_usable():
         raise UserError(f"--accel {name}: /dev/kvm cannot be opened", "--accel tcg")
+    if wanted is Accelerator.KVM and not cpu_flags() & HARDWARE_FLAGS and PVM_MODULE.exists():
+        # A guest that is not told would be interpreted, or hang.
+        raise UserError("--accel kvm: /dev/kvm is PVM on this host", "--accel pvm or --accel auto")
     return Choice(wanted, "as asked")
