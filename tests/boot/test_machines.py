@@ -57,9 +57,14 @@ def test_word(word: str) -> None:
     check_text("microvm", words=[word])
 
 
-@pytest.mark.parametrize("cpu", ["max,-pdpe1gb", "max,-x2apic", "max,-rdrand"])
+@pytest.mark.parametrize("cpu", ["max,-pdpe1gb", "max,-x2apic"])
 def test_missing_feature(cpu: str) -> None:
     check_text("microvm", cpu=cpu)
+
+
+def test_weak_random_numbers_are_announced() -> None:
+    with boot(cpu="max,-rdrand", network=True) as machine:
+        assert machine.boot_text.count("no RDRAND") == 1
 
 
 @pytest.mark.parametrize("machine", ["microvm", "q35"])

@@ -2,8 +2,7 @@
 
 CPU_MAX = 64  # Static tables; a desktop CPU has up to 32 threads.
 STACK_BYTES = 256 * 1024  # The deepest call chain the build reports, times four.
-BOOT_ARENA_BYTES = 24 << 20  # Driver rings, network and server buffers.
-CONSOLE_INPUT_BYTES = 256
+BOOT_ARENA_BYTES = 20 << 20  # Driver rings and the server's buffers; connections come on top.
 CONSOLE_OUTPUT_BYTES = 8192
 CORE_START_MS = 200  # SIPI to first report; 3 ms seen under TCG on a busy host.
 # Idle polls of a worker before it sleeps: the first 2,000 spin (50 us), the others halt for 50 us.
@@ -17,9 +16,13 @@ LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
 PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.
 DISK_NAP_TICKS = 100_000  # 0.1 ms: a request of 1 MiB takes about as long.
 FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
-NET_CONNECTIONS = 64
-NET_RECEIVE_BYTES = 32 * 1024
-NET_TRANSMIT_BYTES = 32 * 1024
+# A burst of clients connects and waits; 24 MiB that nobody touches until they come.
+NET_CONNECTIONS_MAX = 1024
+NET_CONNECTIONS_MIN = 64
+NET_RECEIVE_BYTES = 16 * 1024
+NET_TRANSMIT_BYTES = 8 * 1024  # The server keeps up to 32 KiB more of each answer.
+NET_TABLE_BYTES = 1024  # Of a connection, beside its buffers: block, flow, timer, queues.
+NET_RAM_SHARE = 8  # Connections take no more than this part of a small machine's RAM.
 SHELL_ANSWER_TOKENS = 512
 BENCH_TOKENS = 256
 BENCH_PROMPT_TOKENS = 512

@@ -4,22 +4,29 @@ Frames are moved in batches between two looks at anything else; nothing waits. W
 address (DHCP or `ip=`) is logged once it is there.
 """
 
-from bare import Arena, Slice, Struct, u8, u32, u64
-from bare.cpu import rdtsc
+from bare import Arena, Slice, Struct, u8, u32, u64, usize
+from bare.cpu import cpuid, rdtsc
 from merlion.kernel.arch.x86_64.features import Leaf1, features
 from merlion.kernel.arch.x86_64.stubs import hardware_random
 from merlion.kernel.config import config
 from merlion.kernel.limits import (
     FRAME_BATCH,
-    NET_CONNECTIONS,
+    NET_CONNECTIONS_MAX,
+    NET_CONNECTIONS_MIN,
+    NET_RAM_SHARE,
     NET_RECEIVE_BYTES,
+    NET_TABLE_BYTES,
     NET_TRANSMIT_BYTES,
 )
 from merlion.kernel.log import log
 from merlion.kernel.nic import Nic
 from merlion.net.limits import FRAME_MAX
+from merlion.net.siphash import siphash
 from merlion.net.stack import Stack
 from merlion.net.stack_config import StackConfig
+
+CONNECTION_BYTES = NET_RECEIVE_BYTES + NET_TRANSMIT_BYTES + NET_TABLE_BYTES
+TIMING_SAMPLES = 32  # Each leaves the virtual machine: some bits of jitter, 25 µs at most.
 
 stack = Stack.zeroed()
 
@@ -32,7 +39,7 @@ class Network(Struct):
     transmit_frame: Slice[u8]
     announced: u32  # The address the log knows of.
 
-    def start(self, nic: Nic, arena: Arena, now_ns: u64) -> None:
+    def start(self, nic: Nic, arena: Arena, connections: usize, now_ns: u64) -> None:
         """Take storage; configure the address or ask for one."""
         self.nic = nic
         self.receive_frame = arena.slice(u8, FRAME_MAX)
@@ -40,7 +47,7 @@ class Network(Struct):
         settings = StackConfig(
             key0=random_u64(),
             key1=random_u64(),
-            connections=NET_CONNECTIONS,
+            connections=connections,
             receive_bytes=NET_RECEIVE_BYTES,
             transmit_bytes=NET_TRANSMIT_BYTES,
         )
@@ -100,10 +107,45 @@ class Network(Struct):
 network = Network.zeroed()
 
 
+def connection_count(ram_bytes: u64) -> usize:
+    """Return how many connections a machine with so much RAM affords."""
+    affordable = ram_bytes // NET_RAM_SHARE // CONNECTION_BYTES
+    return usize(min(max(affordable, NET_CONNECTIONS_MIN), NET_CONNECTIONS_MAX))
+
+
+class TimingPool(Struct):
+    """Randomness for a CPU without RDRAND: a SipHash key that every timing sample changes."""
+
+    key0: u64
+    key1: u64
+    warned: bool
+
+    def draw(self) -> u64:
+        """Mix samples in, and return a number that does not show the key."""
+        if not self.warned:
+            self.warned = True
+            log.say(b"no RDRAND: random numbers come from timing, an attacker may guess them")
+        self.key0 ^= config.boot_unix_s
+        for index in range(TIMING_SAMPLES):
+            cpuid(0, 0)  # The hypervisor answers: how long it takes depends on the whole host.
+            sample = rdtsc()
+            low = u32(sample & 0xFFFF_FFFF)
+            mixed = siphash(self.key0, self.key1, low, u32(sample >> 32), u32(index))
+            self.key0 = self.key1
+            self.key1 = mixed
+        return siphash(self.key0, self.key1, 0, 0, TIMING_SAMPLES)
+
+
+timing_pool = TimingPool.zeroed()
+
+
 def random_u64() -> u64:
-    """Return a number nobody can guess; without RDRAND only the boot's exact timing."""
+    """Return RDRAND's number; without it one made of timing, which is harder to guess than known.
+
+    It keeps sequence numbers and hash chains from strangers on the network; it is no secret key.
+    """
     if features.leaf1_ecx & Leaf1.RDRAND:
         value = hardware_random()
         if value != 0:
             return value
-    return rdtsc() ^ features.xcr0
+    return timing_pool.draw()

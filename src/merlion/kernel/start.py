@@ -29,7 +29,7 @@ from merlion.kernel.memory import paging
 from merlion.kernel.memory.page_tables import BELOW_4G, HUGE_BYTES
 from merlion.kernel.memory.ram import ram
 from merlion.kernel.model import model
-from merlion.kernel.network import network
+from merlion.kernel.network import CONNECTION_BYTES, connection_count, network
 from merlion.kernel.nic import NIC_ERROR_TEXT, NicError, find_nic
 from merlion.kernel.serving import serving
 from merlion.kernel.storage import byte_count, storage
@@ -110,9 +110,12 @@ def memory() -> None:
     """Take over RAM and map it; make the arena that drivers allocate from."""
     ram.init(boot_info, symbol_address("image_start"), symbol_address("image_end"))
     paging.init(boot_info, ram, features, config)
-    address = ram.take(BOOT_ARENA_BYTES, HUGE_BYTES, BELOW_4G)
+    arena_bytes = BOOT_ARENA_BYTES
+    if config.network:
+        arena_bytes += connection_count(ram.total_bytes()) * CONNECTION_BYTES
+    address = ram.take(arena_bytes, HUGE_BYTES, BELOW_4G)
     assert address != 0, "no memory for the boot arena"
-    boot_arena.storage = slice_at(u8, address, BOOT_ARENA_BYTES)
+    boot_arena.storage = slice_at(u8, address, usize(arena_bytes))
     line = log.begin()
     line.text(b"RAM ")
     line.unsigned(ram.total_bytes() // MEGABYTE)
@@ -175,7 +178,7 @@ def network_device() -> None:
             line.byte(0x3A)
         line.hex(found.mac[index], 2)
     log.end()
-    network.start(found, boot_arena, now_ns())
+    network.start(found, boot_arena, connection_count(ram.total_bytes()), now_ns())
     serving.start(boot_arena)
 
 

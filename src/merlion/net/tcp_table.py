@@ -133,8 +133,9 @@ class TcpTable(Struct):
         self.key0 = config.key0
         self.key1 = config.key1
         self.connections = arena.slice(Connection, n)
-        receive = arena.slice(u8, n * config.receive_bytes)
-        transmit = arena.slice(u8, n * config.transmit_bytes)
+        # A ring's bytes are written before they are read: nothing touches this memory at start.
+        receive = arena.unset(u8, n * config.receive_bytes)
+        transmit = arena.unset(u8, n * config.transmit_bytes)
         for i in range(n):
             connection = self.connections[i]
             connection.slot = u32(i)
