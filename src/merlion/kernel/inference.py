@@ -8,6 +8,8 @@ from merlion.engine.engine import Engine
 from merlion.engine.scheduler import Scheduler
 from merlion.serve.engine_backend import EngineBackend
 
+NO_MODEL = b"merlion"  # What the API calls the model while there is none.
+
 
 class Room(Struct):
     """The memory of the model, taken as it is loaded, sealed afterwards."""

@@ -5,6 +5,7 @@ table is read in place), and one arena for weights, cache and scratch.
 """
 
 from bare import Bytes, Slice, Struct, u8, u64, usize
+from bare.text import Writer
 from bare.unsafe import slice_at
 from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
 from merlion.engine.engine import EngineConfig, LoadError
@@ -15,7 +16,7 @@ from merlion.kernel.clock import now_ns
 from merlion.kernel.config import config
 from merlion.kernel.console import console
 from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
-from merlion.kernel.inference import backend, engine, room, scheduler
+from merlion.kernel.inference import NO_MODEL, backend, engine, room, scheduler
 from merlion.kernel.limits import (
     CONTEXT_DEFAULT,
     DISK_NAP_TICKS,
@@ -68,23 +69,31 @@ class Model(Struct):
 
     def unload(self) -> None:
         """Give all its memory back. No request may be running."""
-        backend.engine = None
-        backend.scheduler = None
         self.loaded = False
         self.forget()
 
     def forget(self) -> None:
-        """Give back the memory, once no worker can look at it."""
+        """Give back the memory, once no worker can look at it; nothing may point there any more."""
         close_team()
+        backend.engine = None
+        backend.scheduler = None
+        backend.knows_template = False
+        backend.model = NO_MODEL
+        backend.prompt = backend.prompt[:0]
+        backend.prompt_count = 0
+        self.file = self.file[:0]
         room.arena.sealed = False
         ram.reset()
 
     def read_file(self, disk: Disk) -> bool:
         """Read the whole disk into huge pages."""
         size = usize(byte_count(disk))
-        probe = slice_at(u8, ram.take(PROBE_BYTES, HUGE_BYTES, ANYWHERE), PROBE_BYTES)
         if size < PROBE_BYTES:
             return fail(b"the disk is too small to hold a GGUF file", b"")
+        address = ram.take(PROBE_BYTES, HUGE_BYTES, ANYWHERE)
+        if address == 0:
+            return fail(b"not enough memory to look at the disk: give the machine more", b"")
+        probe = slice_at(u8, address, PROBE_BYTES)
         error = disk.read(0, probe)
         if error is not None:
             return fail(b"disk: ", DISK_ERROR_TEXT[error])
@@ -149,7 +158,7 @@ class Model(Struct):
         """Say what was loaded, how fast, and where the memory went."""
         out = console.out
         out.text(b"model ")
-        out.text(backend.model)
+        write_plain(out, backend.model_name())
         out.text(b" from disk0: ")
         out.unsigned(len(self.file) // MEBIBYTE)
         out.text(b" MiB in ")
@@ -209,6 +218,13 @@ def show_progress(done: usize, size: usize) -> None:
     console.flush()
 
 
+def write_plain(out: Writer, text: Bytes) -> None:
+    """Write what a file calls something, without the bytes that command a terminal."""
+    for byte in text:
+        if byte >= 0x20 and byte != 0x7F:
+            out.byte(byte)
+
+
 def fail(message: Bytes, detail: Bytes) -> bool:
     """Say why loading failed. Always False."""
     console.write(message)
@@ -222,7 +238,7 @@ def fail_load(error: LoadError) -> bool:
     console.write(error.message)
     if len(error.subject) > 0:
         console.write(b": ")
-        console.write(error.subject)
+        write_plain(console.out, error.subject)
     console.line(b"")
     return False
 

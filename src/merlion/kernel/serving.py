@@ -7,7 +7,7 @@ answered with 503.
 from bare import Arena, Struct, u16, u64, usize
 from merlion.kernel import counters
 from merlion.kernel.config import config
-from merlion.kernel.inference import backend
+from merlion.kernel.inference import NO_MODEL, backend
 from merlion.kernel.limits import SERVER_BODY_BYTES, SERVER_CONNECTIONS
 from merlion.kernel.network import random_u64, stack
 from merlion.serve.bridge import Bridge
@@ -25,7 +25,7 @@ class Serving(Struct):
 
     def start(self, arena: Arena) -> None:
         """Take all storage."""
-        backend.start(b"merlion", arena)
+        backend.start(NO_MODEL, arena)
         settings = ServerConfig(
             connection_count=SERVER_CONNECTIONS,
             large_body_bytes=SERVER_BODY_BYTES,

@@ -13,7 +13,7 @@ from merlion.kernel.inference import backend, engine
 from merlion.kernel.log import log
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.ram import ram
-from merlion.kernel.model import model
+from merlion.kernel.model import model, write_plain
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
 from merlion.kernel.serving import serving
 from merlion.kernel.timeline import timeline
@@ -71,7 +71,11 @@ def info(arguments: Bytes) -> None:
     show_mebibytes(ram.used_bytes())
     console.line(b"")
     label(b"model")
-    console.line(backend.model if model.loaded else b"none: ai-load")
+    if model.loaded:
+        write_plain(out, backend.model_name())
+        console.line(b"")
+    else:
+        console.line(b"none: ai-load")
     label(b"API")
     if serving.port == 0:
         console.line(b"not served: ai-serve")
