@@ -68,7 +68,6 @@ MCFG_START_BUS = 10
 AML_NAME = 0x08
 AML_PACKAGE = 0x12
 AML_BYTE = 0x0A
-AML_ONE = 0x01
 AML_FIXED_MEMORY = b"\x86\x09\x00"  # Memory32Fixed descriptor (6.4.3.4), then writable, base.
 AML_FIXED_MEMORY_BASE = 4
 AML_DEVICE_BYTES_MAX = 128  # From a device's _HID to its _CRS.

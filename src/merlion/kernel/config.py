@@ -55,7 +55,7 @@ class Config(Struct):
     panic: PanicAction = PanicAction.HALT
     simd: Simd = Simd.AVX512
     cores: u32 = 0  # 0: all.
-    context: u32 = 0  # Context length of the model; 0: the model's own.
+    context: u32 = 0  # Positions of a sequence, at most the model's; 0: 2048.
     address: u32 = 0
     netmask: u32 = 0
     gateway: u32 = 0

@@ -18,7 +18,6 @@ BOOT_STACK_BYTES = 256 * 1024
 GUARD_BYTES = 4096
 
 # Selectors of the boot GDT; arch/x86_64/gdt.py keeps the same numbers.
-CODE32 = 0x08
 DATA = 0x10
 CODE64 = 0x18
 

@@ -13,7 +13,6 @@ ENTRIES = 512
 PAGE_BYTES = 4096
 HUGE_BYTES = 1 << 21
 BELOW_4G = 1 << 32
-GIANT_BYTES = 1 << 30
 ADDRESS_MASK = 0x000F_FFFF_FFFF_F000
 ADDRESS_END = 1 << 47  # The lower canonical half. PVM leaves only this half to the guest.
 NO_EXECUTE = 1 << 63

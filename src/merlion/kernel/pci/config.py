@@ -60,10 +60,6 @@ class ConfigSpace(Struct):
         outl(CONFIG_ADDRESS_PORT, u32(CONFIG_ENABLE | address << 8 | offset))
         outl(CONFIG_DATA_PORT, value)
 
-    def read_u16(self, address: u16, offset: u32) -> u16:
-        """Read two aligned bytes."""
-        return self.read_u32(address, offset) >> (offset & 2) * 8 & 0xFFFF
-
     def read_u8(self, address: u16, offset: u32) -> u8:
         """Read a byte."""
         return self.read_u32(address, offset) >> (offset & 3) * 8 & 0xFF
