@@ -223,7 +223,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", default="2,1", help="numbers of threads, with commas")
-    parser.add_argument("--only", default="", help="models whose name contains this")
+    parser.add_argument("--only", default="", help="models whose name contains this; the results of others stay")
     parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
     options = parser.parse_args()
     if not peer_env.is_ready():
@@ -249,7 +249,13 @@ def main() -> None:
             level = abouts[0]["level"]
             for worker in sides.workers:
                 worker.close()
-    content = {"peer": peer, "level": level, "rows": [asdict(row) for row in rows]}
+    found = [asdict(row) for row in rows]
+    if options.only:  # The other models keep what was measured of them.
+        measured = {file.name for file, _ in suite}
+        before = results.read("compare") or {"rows": [], "memory": []}
+        found = [row for row in before["rows"] if row["model"] not in measured] + found
+        memory = [row for row in before["memory"] if row["model"] not in measured] + memory
+    content = {"peer": peer, "level": level, "rows": found}
     results.write("compare", disturbed, {**content, "memory": memory})
 
 

@@ -69,6 +69,7 @@ def request(port: int) -> bytes:
         "temperature": 0,
         "ignore_eos": True,
         "stream": True,
+        "cache_prompt": False,  # Every stream computes its prompt.
     }
     data = json.dumps(body).encode()
     head = (
