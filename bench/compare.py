@@ -223,7 +223,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", default="2,1", help="numbers of threads, with commas")
-    parser.add_argument("--only", default="", help="models whose name contains this; the results of others stay")
+    parser.add_argument(
+        "--only", default="", help="models whose name contains this; the results of others stay"
+    )
     parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
     options = parser.parse_args()
     if not peer_env.is_ready():
