@@ -91,6 +91,20 @@ def test_completion(stories: Any) -> None:
     assert stories.busy_slots == 0
 
 
+# llama-cpp-python 0.3.36, stories260K.gguf, "Once upon a time", temperature 0, no penalties.
+LLAMA_CPP_TEXT = (
+    ", there was a little girl named Lily. She loved to play outside in the park."
+    " One day, she saw a big, red ball. She wanted to play with it,"
+)
+
+
+def test_text_equals_llama_cpp(stories: Any) -> None:
+    body = {"prompt": "Once upon a time", "max_tokens": 48, "temperature": 0}
+    client = stories.connect()
+    assert client.call("/v1/completions", body).json["choices"][0]["text"] == LLAMA_CPP_TEXT
+    client.hangup()
+
+
 def test_company_changes_nothing(stories: Any, kit: Any) -> None:
     body = {"prompt": "Once upon", "max_tokens": 10, "seed": 7, "temperature": 1.0}
     raw = kit.request("/v1/completions", body)
