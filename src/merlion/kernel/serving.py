@@ -57,8 +57,7 @@ class Serving(Struct):
         machine.page_faults = counters.page_faults()
         machine.interrupts = counters.interrupts()
         machine.allocated_bytes = counters.allocated_bytes()
-        moved = bridge.poll(stack, server, now_ns)
-        return server.poll(now_ns) or moved
+        return bridge.poll(stack, server, now_ns)
 
 
 serving = Serving.zeroed()
