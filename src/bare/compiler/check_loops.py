@@ -176,7 +176,6 @@ class LoopChecker(StatementChecker):
                 self.refuse(node, "subset", "enumerate needs two names", "write `for i, x in …`")
             pair = ast.copy_location(ast.For(target.elts[1], node.iter, node.body, []), node)
             first = target.elts[0]
-            self._indexed = (first, index)
             self.run_indexed(pair, condition, first, index, element, advance, counter)
             return
         self.run_loop(node, condition, element, [Node("assign", None, (advance,), counter)])
