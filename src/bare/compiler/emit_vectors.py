@@ -295,8 +295,9 @@ class VectorEmitter(VectorMemoryEmitter):
         return self.let(f"call {words} @{name}({halves} {x}, {halves} {y})")
 
     def v_prefetch(self, node: Node) -> str:
-        """Ask for a cache line."""
+        """Ask for a cache line, to be read."""
         address = self.value_of(node.args[0])
+        locality = node.data[1]
         self.unit.declare("llvm.prefetch.p0", "void", "ptr, i32, i32, i32")
-        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 3, i32 1)")
+        self.line(f"call void @llvm.prefetch.p0(ptr {address}, i32 0, i32 {locality}, i32 1)")
         return ""

@@ -213,11 +213,14 @@ def _processor(name: str) -> Handler:
     return handle
 
 
-def _prefetch(checker: Any, node: ast.Call) -> Value:
-    source = checker.hold(checker.as_slice(checker.expression(node.args[0]), node))
-    index = checker.as_integer(checker.expression(node.args[1]), node)
-    place = checker.element_place(source, index, node, checked=False)
-    return Node("vector", ty.NONE, (place,), ("prefetch", None), checker.span(node))
+def _prefetch(locality: int) -> Handler:
+    def handle(checker: Any, node: ast.Call) -> Value:
+        source = checker.hold(checker.as_slice(checker.expression(node.args[0]), node))
+        index = checker.as_integer(checker.expression(node.args[1]), node)
+        place = checker.element_place(source, index, node, checked=False)
+        return Node("vector", ty.NONE, (place,), ("prefetch", locality), checker.span(node))
+
+    return handle
 
 
 # -- unsafe ----------------------------------------------------------------------------------------
@@ -310,7 +313,8 @@ INTRINSICS: dict[str, Handler] = {
     **{name: _math(name) for name in ("sqrt", "floor", "fabs")},
     **{name: _vector(name) for name in ("fma", "dot4", "dot4_small", "select")},
     **{name: _processor(name) for name in PROCESSOR},
-    "prefetch": _prefetch,
+    "prefetch": _prefetch(3),  # LLVM's localities: prefetcht0, prefetcht1.
+    "prefetch_l2": _prefetch(2),
     "address_of": _address_of,
     "struct_at": _struct_at,
     "registers_at": _struct_at,
