@@ -363,6 +363,14 @@ def dot4(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     )
 
 
+def exact_dot4() -> bool:
+    """Tell, while compiling, whether `dot4` is one instruction at this level.
+
+    Elsewhere it is cheaper to see to it that `dot4_small` is exact, and to use that.
+    """
+    return False
+
+
 def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     """`dot4` where sums of two products fit 16 bits: shorter code below avx512.
 

@@ -253,7 +253,7 @@ class VectorEmitter(VectorMemoryEmitter):
         size = ty.VECTOR_BYTES[self.level]
         words = f"<{size // 4} x i32>"
         octets = f"<{size} x i8>"
-        if self.level == 2:
+        if self.level in ty.DOT4_LEVELS:
             name = "llvm.x86.avx512.vpdpbusd.512"
             self.unit.declare(name, words, f"{words}, {octets}, {octets}")
             return self.let(f"call {words} @{name}({words} {acc}, {octets} {a}, {octets} {b})")
@@ -274,7 +274,7 @@ class VectorEmitter(VectorMemoryEmitter):
 
     def v_dot4_small(self, node: Node) -> str:
         """dot4 for a first operand of at most 127: pairs cannot saturate 16 bits."""
-        if self.level == 2:
+        if self.level in ty.DOT4_LEVELS:
             return self.v_dot4(node)
         acc, a, b = (self.value_of(x) for x in node.args)
         size = ty.VECTOR_BYTES[self.level]

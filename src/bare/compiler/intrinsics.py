@@ -154,6 +154,12 @@ def _vector(name: str) -> Handler:
     return handle
 
 
+def _exact_dot4(checker: Any, node: ast.Call) -> Value:
+    if checker.level == ty.PLAIN:
+        checker.refuse(node, "vector-level", "a level is known only in @multiversion code")
+    return Comptime(checker.level in ty.DOT4_LEVELS)
+
+
 # -- processor: (assembly, constraints, parameter types, result types, memory clobber) -------------
 
 U8, U16, U32, U64 = ints.u8, ints.u16, ints.u32, ints.u64
@@ -312,6 +318,7 @@ INTRINSICS: dict[str, Handler] = {
     "panic": _panic,
     **{name: _math(name) for name in ("sqrt", "floor", "fabs")},
     **{name: _vector(name) for name in ("fma", "dot4", "dot4_small", "select")},
+    "exact_dot4": _exact_dot4,
     **{name: _processor(name) for name in PROCESSOR},
     "prefetch": _prefetch(3),  # LLVM's localities: prefetcht0, prefetcht1.
     "prefetch_l2": _prefetch(2),
