@@ -242,16 +242,16 @@ class _RegistersMeta(type):
                 raise TypeError(f"{name}.{key}: expected a register, found {show(kind)}")
             field = RegisterField(places[key].offset, kind.access, kind.element)
             cls._fields_[key] = field
-            setattr(cls, key, _register_property(field))
+            setattr(cls, key, _register_property(key, field))
         return cls
 
 
-def _register_property(field: RegisterField) -> property:
+def _register_property(name: str, field: RegisterField) -> property:
     def get(self: Any) -> Any:
-        found = self._registers_.get(field.offset)
+        found = self._registers_.get(name)
         if found is None:
             made = _ACCESS[field.access](self._device_, field.offset, field.type)
-            found = self._registers_[field.offset] = made
+            found = self._registers_[name] = made
         return found
 
     return property(get)

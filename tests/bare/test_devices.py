@@ -31,6 +31,8 @@ class Regs(Registers):
     doorbell: WriteOnly[u16] = at(8)
     base: ReadWrite[u64] = at(16)
     small: ReadWrite[Small] = at(24)
+    limit: ReadOnly[u16] = at(28)
+    limit_set: WriteOnly[u16] = at(28)
 
 
 class Driver(Struct):
@@ -51,6 +53,15 @@ class Device:
     def write(self, offset: int, size: int, value: int) -> None:
         self.log.append(("write", offset, size, value))
         self.values[offset] = value
+
+
+def test_a_place_may_be_one_register_to_read_and_another_to_write() -> None:
+    device = Device()
+    regs = Regs.over(device)
+    device.values[28] = 256
+    assert regs.limit.read() == 256
+    regs.limit_set.write(64)
+    assert device.values[28] == 64
 
 
 def test_each_call_is_one_access_of_the_registers_width() -> None:

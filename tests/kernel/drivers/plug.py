@@ -6,8 +6,9 @@ from devices.virtio import VirtioModel
 from devices.virtio_mmio import MmioTransport
 from devices.virtio_pci import virtio_function
 
-from merlion.kernel.drivers.virtio.mmio import VirtioMmio
-from merlion.kernel.drivers.virtio.pci import VirtioPci
+from merlion.kernel.drivers.virtio.mmio import Slot, attach_slot
+from merlion.kernel.drivers.virtio.pci import attach_function
+from merlion.kernel.drivers.virtio.transport import VirtioMmio, VirtioPci
 from merlion.kernel.pci.bus import PciBus
 
 ECAM = 0xE000_0000
@@ -19,7 +20,7 @@ def attach_mmio(machine: Machine, model: VirtioModel) -> VirtioMmio:
     base = 0xFEB0_0000 + len(machine.windows) * 0x200
     machine.add(base, 0x200, MmioTransport(model))
     transport = VirtioMmio.zeroed()
-    assert transport.attach(base)
+    assert attach_slot(transport, base) == Slot.MODERN
     return transport
 
 
@@ -39,5 +40,5 @@ def attach_pci(machine: Machine, model: VirtioModel) -> VirtioPci:
     assert bus.count == 1
     bus.enable(bus.devices[0])
     transport = VirtioPci.zeroed()
-    assert transport.attach(bus.config, bus.devices[0])
+    assert attach_function(transport, bus.config, bus.devices[0])
     return transport

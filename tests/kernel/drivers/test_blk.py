@@ -13,8 +13,8 @@ from bare import Arena, static, u8
 from merlion.kernel.drivers.errors import DISK_ERROR_TEXT, DiskError
 from merlion.kernel.drivers.virtio import blk
 from merlion.kernel.drivers.virtio.blk import VirtioBlk
-from merlion.kernel.drivers.virtio.mmio import VirtioMmio
-from merlion.kernel.drivers.virtio.pci import VirtioPci
+from merlion.kernel.drivers.virtio.mmio import Slot, attach_slot
+from merlion.kernel.drivers.virtio.transport import VirtioMmio, VirtioPci
 
 REQUEST = 4096
 
@@ -306,9 +306,9 @@ def test_status_follows_the_header() -> None:
 
 def test_attach_refuses(machine: Machine) -> None:
     machine.add(0x1000, 0x200, MmioTransport(None))
-    assert not VirtioMmio.zeroed().attach(0x1000)
+    assert attach_slot(VirtioMmio.zeroed(), 0x1000) == Slot.EMPTY
     machine.add(0x2000, 0x200, MmioTransport(BlockModel(b""), version=1))
-    assert not VirtioMmio.zeroed().attach(0x2000)
-    assert not VirtioMmio.zeroed().attach(0x9000)
+    assert attach_slot(VirtioMmio.zeroed(), 0x2000) == Slot.LEGACY
+    assert attach_slot(VirtioMmio.zeroed(), 0x9000) == Slot.EMPTY
     assert VirtioPci.zeroed().kind == 0
     assert virtio_function(BlockModel(b"")).command == 0

@@ -13,7 +13,9 @@ from devices.virtio import DRIVER_OK, BlockModel, ModelQueue, NetModel, VirtioMo
 
 from bare import Arena, static, u8
 from bare.testing import implementations
-from merlion.kernel.drivers.virtio.mmio import VirtioMmio
+from bare.unsafe import registers_at
+from merlion.kernel.drivers.virtio.registers import MmioRegisters
+from merlion.kernel.drivers.virtio.transport import VirtioMmio
 
 impl = implementations(
     "merlion.kernel.drivers.virtio.blk",
@@ -34,7 +36,9 @@ class Bench:
         self.model.status = DRIVER_OK
         self.arena = Arena(static(u8, 1 << 20))
         self.registers = static(u8, 0x200)
-        self.transport = VirtioMmio.zeroed(base=self.registers.address)
+        registers = registers_at(MmioRegisters, self.registers.address)
+        self.transport = VirtioMmio.zeroed(registers=registers)
+        self.transport.doorbell.registers = registers
         self.unring()
         KEPT.append(self)
 

@@ -7,9 +7,10 @@ to have slots, all of microvm's.
 """
 
 from bare import Array, Bytes, Struct, array, u32, u64, usize
-from merlion.kernel.drivers.virtio.mmio import VirtioMmio
-from merlion.kernel.drivers.virtio.pci import VirtioPci, device_kind
-from merlion.kernel.drivers.virtio.transport import Transport
+from merlion.kernel.drivers.virtio.mmio import Slot, attach_slot
+from merlion.kernel.drivers.virtio.pci import attach_function, device_kind
+from merlion.kernel.drivers.virtio.registers import MMIO_CONFIG
+from merlion.kernel.drivers.virtio.transport import Transport, VirtioMmio, VirtioPci
 from merlion.kernel.pci.bus import PciBus
 
 DEVICES_MAX = 16
@@ -67,13 +68,14 @@ class VirtioDevices(Struct):
         if self.mmio_count >= DEVICES_MAX:
             return
         for index in range(self.mmio_count):
-            if self.mmio[index].base == base:
+            if self.mmio[index].config == base + MMIO_CONFIG:
                 return
-        slot = self.mmio[self.mmio_count]
-        if slot.attach(base):
+        transport = self.mmio[self.mmio_count]
+        slot = attach_slot(transport, base)
+        if slot == Slot.MODERN:
             self.mmio_count += 1
-        elif slot.legacy and slot.kind < 32:
-            self.legacy_kinds |= 1 << slot.kind
+        elif slot == Slot.LEGACY and transport.kind < 32:
+            self.legacy_kinds |= 1 << transport.kind
 
     def scan_microvm(self) -> None:
         """Look into all slots of QEMU's microvm, the last first: QEMU fills them from the end."""
@@ -105,7 +107,7 @@ class VirtioDevices(Struct):
             if self.pci_count >= DEVICES_MAX:
                 return
             bus.enable(device)
-            if self.pci[self.pci_count].attach(bus.config, device):
+            if attach_function(self.pci[self.pci_count], bus.config, device):
                 self.pci_count += 1
 
 

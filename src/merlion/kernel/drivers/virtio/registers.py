@@ -105,7 +105,7 @@ NET_HEADER_BYTES = 12
 
 
 class MmioRegisters(Registers):
-    """Virtio over MMIO, version 2 (section 4.2.2)."""
+    """Virtio over MMIO, version 2 (section 4.2.2). Where PCI has the register too, by its name."""
 
     magic: ReadOnly[u32] = at(0x000)
     version: ReadOnly[u32] = at(0x004)
@@ -117,7 +117,7 @@ class MmioRegisters(Registers):
     queue_select: WriteOnly[u32] = at(0x030)
     queue_size_max: ReadOnly[u32] = at(0x034)
     queue_size: WriteOnly[u32] = at(0x038)
-    queue_ready: ReadWrite[u32] = at(0x044)
+    queue_enable: ReadWrite[u32] = at(0x044)  # QueueReady.
     queue_notify: WriteOnly[u32] = at(0x050)
     status: ReadWrite[u32] = at(0x070)
     queue_descriptors_low: WriteOnly[u32] = at(0x080)
@@ -149,7 +149,8 @@ class CommonRegisters(Registers):
     status: ReadWrite[u8] = at(0x14)
     config_generation: ReadOnly[u8] = at(0x15)
     queue_select: ReadWrite[u16] = at(0x16)
-    queue_size: ReadWrite[u16] = at(0x18)
+    queue_size_max: ReadOnly[u16] = at(0x18)  # Until it is written.
+    queue_size: WriteOnly[u16] = at(0x18)
     queue_enable: ReadWrite[u16] = at(0x1C)
     queue_notify_offset: ReadOnly[u16] = at(0x1E)
     queue_descriptors_low: ReadWrite[u32] = at(0x20)
