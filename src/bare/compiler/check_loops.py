@@ -100,8 +100,8 @@ class LoopChecker(StatementChecker):
             mode = "wide"  # Below zero is a trap.
         at = Node("local", wide, data=counter, low=low, high=high)
         advance = Node("add", wide, (at, stride), mode, self.span(call), 0, ty.U64_MAX)
-        step_out = [Node("assign", None, (advance,), counter)]
-        self.run_loop(node, condition, now, step_out, (low, high))
+        advanced = Node("assign", None, (advance,), counter)
+        self.run_loop(node, condition, [(node.target, now)], advanced, (low, high))
 
     def range_bounds(self, call: ast.Call) -> tuple[Value, Value, Value]:
         """Start, stop and step, computed in this order."""
@@ -134,17 +134,18 @@ class LoopChecker(StatementChecker):
         self,
         node: ast.For,
         condition: Node,
-        value: Node,
-        step: list[Node],
+        targets: list[tuple[ast.expr, Node]],
+        step: Node,
         bounds: tuple[int, int] | None = None,
     ) -> None:
-        """A counted loop: bind the target, run the body, advance."""
+        """A counted loop: bind the targets, run the body, step. `bounds` are the counter's."""
         self.enter_loop(node)
         labels = self.new_labels()
         outer, self.out = self.out, []
         fresh = isinstance(node.target, ast.Name) and node.target.id not in self.scope
         before = dict(self.narrowed)
-        self.assign_to(node.target, value, node)
+        for target, value in targets:
+            self.assign_to(target, value, node)
         if fresh and bounds and isinstance(node.target, ast.Name):
             local = self.scope[node.target.id]
             if self.stores.get(node.target.id) == 1 and isinstance(local, Local):
@@ -153,7 +154,7 @@ class LoopChecker(StatementChecker):
         self.statements(node.body)
         self.loops.pop()
         body, self.out = self.out, outer
-        self.emit(Node("loop", None, (condition,), labels, self.span(node), bodies=(body, step)))
+        self.emit(Node("loop", None, (condition,), labels, self.span(node), bodies=(body, [step])))
         self.terminated = False
         self.narrowed = before
         self.enter_loop(node)
@@ -169,40 +170,11 @@ class LoopChecker(StatementChecker):
         self.emit(Node("assign", None, (self.integer(0),), counter))
         index = Node("local", self.usize, data=counter, low=0, high=ty.I64_MAX - 1)
         element = self.element(source, index, iterable, checked=False)
-        target, condition = node.target, self.compare_integers("lt", index, length, node)
+        condition = self.compare_integers("lt", index, length, node)
         advance = Node("add", self.usize, (index, self.integer(1)), "plain")
+        targets = [(node.target, element)]
         if indexed:
-            if not (isinstance(target, ast.Tuple) and len(target.elts) == 2):
+            if not (isinstance(node.target, ast.Tuple) and len(node.target.elts) == 2):
                 self.refuse(node, "subset", "enumerate needs two names", "write `for i, x in …`")
-            pair = ast.copy_location(ast.For(target.elts[1], node.iter, node.body, []), node)
-            first = target.elts[0]
-            self.run_indexed(pair, condition, first, index, element, advance, counter)
-            return
-        self.run_loop(node, condition, element, [Node("assign", None, (advance,), counter)])
-
-    def run_indexed(
-        self,
-        node: ast.For,
-        condition: Node,
-        first: ast.expr,
-        index: Node,
-        element: Node,
-        advance: Node,
-        counter: Local,
-    ) -> None:
-        """The loop of `enumerate`: two targets."""
-        self.enter_loop(node)
-        labels = self.new_labels()
-        outer, self.out = self.out, []
-        before = dict(self.narrowed)
-        self.assign_to(first, index, node)
-        self.assign_to(node.target, element, node)
-        self.loops.append((labels, labels, len(self.cleanups)))
-        self.statements(node.body)
-        self.loops.pop()
-        body, self.out = self.out, outer
-        step = [Node("assign", None, (advance,), counter)]
-        self.emit(Node("loop", None, (condition,), labels, self.span(node), bodies=(body, step)))
-        self.terminated = False
-        self.narrowed = before
-        self.enter_loop(node)
+            targets = list(zip(node.target.elts, (index, element), strict=True))
+        self.run_loop(node, condition, targets, Node("assign", None, (advance,), counter))

@@ -168,6 +168,14 @@ def unrolled_narrowing(node: Node | None, skip: bool) -> u32:
     return total
 
 
+def counted_narrowing(data: Slice[u8]) -> bool:
+    last: usize | None = None
+    for last, byte in enumerate(data):
+        if byte == 0:
+            break
+    return last is None
+
+
 def break_narrowing(node: Node | None, stop: bool) -> u32:
     while node is not None:
         if stop:
@@ -329,6 +337,9 @@ def test_narrowing_over_paths(both: Any) -> None:
             for flag in (False, True):
                 expected = getattr(module, function)(node, flag)
                 assert compiled[function](node, flag) == expected
+    for data in (b"", b"\1\2", b"\1\0\2"):
+        expected = module.counted_narrowing(data)
+        assert compiled["counted_narrowing"](data) == expected
 
 
 def test_flags_fall_through(both: Any) -> None:
