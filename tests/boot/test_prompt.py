@@ -7,6 +7,7 @@ from tests.boot.machines import TINY_MODEL, Booted, hosted_text
 pytestmark = [pytest.mark.qemu, pytest.mark.quick]
 PROMPT = "Once upon a time"
 TOKENS = 48
+AT_REST = "page faults 0, interrupts 0, allocations 0 bytes"
 
 
 def test_prompt_is_reached(tiny: Booted) -> None:
@@ -25,10 +26,12 @@ def test_text_is_the_hosted_engines(tiny: Booted) -> None:
     assert tiny.complete(PROMPT, TOKENS) == hosted_text(TINY_MODEL, PROMPT, TOKENS)
 
 
-def test_no_page_fault_and_no_allocation(tiny: Booted) -> None:
+def test_nothing_disturbs_a_request(tiny: Booted) -> None:
     tiny.complete(PROMPT, 8)
     assert tiny.metric("merlion:page_faults_total") == 0
+    assert tiny.metric("merlion:interrupts_at_work_total") == 0
     assert tiny.metric("merlion:allocated_bytes_after_load_total") == 0
+    assert AT_REST in tiny.execute("ai-bench 32 16")
 
 
 def test_every_command_answers(tiny: Booted) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.qemu import GUEST_PORT
+from merlion.hosted import observation
 from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, boot, serving
 from tests.models import find_smollm2
 
@@ -22,6 +23,7 @@ pytestmark = [pytest.mark.qemu, pytest.mark.model]
 DATA = TINY_MODEL.parent / "smollm2_exact.json"
 MARGIN = 0.5
 STEP = 3  # Every third position: a prompt each.
+BENCHES_MAX = 4
 SECONDS_TO_PROMPT = 5.0  # 0.1 on an idle machine; tests must not fail on a busy one.
 
 
@@ -110,3 +112,20 @@ def test_shell_answers(fast: Booted) -> None:
     text = fast.execute("ai What is the capital of France?")
     assert re.search(r"\[\d+ tokens in \S+ s \| \S+ tok/s \| first token \S+ ms \| ", text)
     assert "page faults 0" in fast.execute("free")
+
+
+def test_two_cores_wait_for_each_other_without_interrupts(
+    accelerator: Accelerator, smollm2: Path
+) -> None:
+    with boot(accelerator, disk=smollm2, cores=2, words=["load"]) as machine:
+        for _ in range(BENCHES_MAX):
+            before = observation.read([machine.guest.pid])
+            text = machine.execute("ai-bench 64 16")
+            usage = observation.between(before, observation.read([machine.guest.pid]))
+            assert "page faults 0" in text
+            assert "allocations 0 bytes" in text
+            if ", interrupts 0," in text:
+                return
+            if usage.disturbed:
+                pytest.skip(f"{usage.disturbed}: waiting cores nap then (patience.py)")
+        pytest.fail(text)

@@ -1,7 +1,7 @@
 """What must stay at rest while tokens are made: page faults, interrupts, allocations."""
 
 from bare import u64
-from bare.unsafe import slice_at, symbol_address
+from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.inference import room
 from merlion.kernel.panic import state
 
@@ -13,7 +13,12 @@ def page_faults() -> u64:
 
 def interrupts() -> u64:
     """Interrupts that any core has taken since boot; all are wake-ups of a halted core."""
-    return slice_at(u64, symbol_address("interrupt_count"), 1)[0]
+    return smp.interrupts()
+
+
+def interrupts_at_work() -> u64:
+    """Of them, those that did not just end a sleep for want of work."""
+    return smp.interrupts_at_work()
 
 
 def allocated_bytes() -> u64:

@@ -5,9 +5,9 @@ STACK_BYTES = 256 * 1024  # The deepest call chain the build reports, times four
 BOOT_ARENA_BYTES = 20 << 20  # Driver rings and the server's buffers; connections come on top.
 CONSOLE_OUTPUT_BYTES = 8192
 CORE_START_MS = 200  # SIPI to first report; 3 ms seen under TCG on a busy host.
-# Idle polls of a worker before it sleeps: the first 2,000 spin (50 us), the others halt for 50 us.
-IDLE_SPINS = 4_000
+IDLE_SPINS = 4_000  # Idle polls of a worker before it looks whether it may sleep: 0.1 ms.
 INPUT_POLL_NS = 2_000_000  # A port read costs 25 µs on a PVM host: 1 % of the time.
+INPUT_POLL_BUSY_NS = 50_000_000  # While tokens are made; Ctrl-C works as quickly as one sees.
 CONTEXT_DEFAULT = 2048  # Positions of a sequence, unless ctx= says otherwise.
 SEQUENCES_MAX = 4  # Decoded together.
 REQUESTS_MAX = 16  # Waiting ones included.
@@ -29,8 +29,13 @@ BENCH_PROMPT_TOKENS = 512
 SAMPLES_MAX = 4096  # Times kept of a benchmark.
 SERVER_CONNECTIONS = 32
 SERVER_BODY_BYTES = 1 << 20
-IDLE_NS = 20_000_000  # Without work for so long, the boot core halts between two polls.
+IDLE_NS = 20_000_000  # Without work for so long, the cores halt.
 TIMELINE_MAX = 24  # Stages of boot, load and first use.
 NAP_TICKS = 1_000_000  # Of the APIC timer: 1 ms under KVM and QEMU, where it runs at 1 GHz.
 
+
+# Waiting for another core (patience.py).
+FREE_WAIT_NS = 1_000_000  # Longer than any core computes at a piece of work of one token.
+CREDIT_NS = 50_000_000  # A few times what a host takes a core away for.
+REFILL_SHARE = 10  # At most a tenth of a core's time is polled away.
 YIELD_TICKS = 50_000  # 50 us of a 1 GHz APIC clock: a few times what halting and waking cost.

@@ -43,17 +43,19 @@ def kernel_main(start_info: u64) -> None:
 
 
 def loop() -> None:
-    """Poll everything, for ever. After IDLE_NS without work, nap between two rounds."""
+    """Poll everything, for ever. After IDLE_NS without work, all cores halt between two rounds."""
     busy_ns = now_ns()
     while True:
         now = now_ns()
-        active = network.poll(now)
+        active = network.receive(now)
         active = serving.poll(now) or active
-        active = step(now) or active
-        active = shell.poll(now) or active
+        active = network.transmit(now) or active  # What was made leaves before more is computed.
+        computing = step(now)
+        active = shell.poll(now, computing) or computing or active
         if active:
-            busy_ns = now
+            busy_ns = now_ns()
         elif now - busy_ns > IDLE_NS:
+            smp.end_computing()
             smp.nap(NAP_TICKS)
         else:
             pause()

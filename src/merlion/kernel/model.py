@@ -244,9 +244,11 @@ def fail_load(error: LoadError) -> bool:
 
 
 def step(now: u64) -> bool:
-    """Compute one forward pass, with all cores awake. False when there was nothing to do."""
+    """Compute one forward pass, with all cores awake. False when there was nothing to do.
+
+    The cores stay awake for IDLE_NS (main.py): another request may follow.
+    """
     if not model.loaded or not scheduler.has_work():
-        smp.end_computing()
         return False
     smp.begin_computing()
     worked = scheduler.step(now)

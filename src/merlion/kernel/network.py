@@ -61,7 +61,12 @@ class Network(Struct):
             stack.configure(mac, config.address, config.netmask, config.gateway)
 
     def poll(self, now_ns: u64) -> bool:
-        """Take what has come, fire timers, send what is due. False when no frame moved."""
+        """Take what has come and send what is due. False when no frame moved."""
+        active = self.receive(now_ns)
+        return self.transmit(now_ns) or active
+
+    def receive(self, now_ns: u64) -> bool:
+        """Take what has come, and fire timers. False when there was no frame."""
         nic = self.nic
         if nic is None:
             return False
@@ -73,13 +78,15 @@ class Network(Struct):
             stack.receive(self.receive_frame[:length], now_ns)
             active = True
         stack.poll(now_ns)
-        active = self.transmit(nic, now_ns) or active
         if stack.link.address != self.announced:
             self.announce()
         return active
 
-    def transmit(self, nic: Nic, now_ns: u64) -> bool:
+    def transmit(self, now_ns: u64) -> bool:
         """Send what the stack has. A full ring takes no frame: the stack is asked again later."""
+        nic = self.nic
+        if nic is None:
+            return False
         active = False
         for _ in range(FRAME_BATCH):
             if not nic.has_room():

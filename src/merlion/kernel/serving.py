@@ -56,6 +56,7 @@ class Serving(Struct):
         machine.present = True
         machine.page_faults = counters.page_faults()
         machine.interrupts = counters.interrupts()
+        machine.interrupts_at_work = counters.interrupts_at_work()
         machine.allocated_bytes = counters.allocated_bytes()
         return bridge.poll(stack, server, now_ns)
 

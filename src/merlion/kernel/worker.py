@@ -3,7 +3,7 @@
 Workers start before a model is loaded; `workers.ready` says that the team may be joined.
 """
 
-from bare import Atomic, Struct, u32, usize
+from bare import Atomic, Struct, u32, u64, usize
 from bare.cpu import pause
 from merlion.kernel.inference import engine
 
@@ -25,6 +25,16 @@ def work(index: u32, spin_limit: u32) -> None:
         engine.team.help(usize(index), spin_limit)
     workers.inside.fetch_sub(1)
     pause()
+
+
+def computed(index: u64) -> u64:
+    """Return how many pieces of work core `index` has done. Only while the team is open."""
+    return engine.team.members[usize(index)].chunks
+
+
+def in_pass() -> bool:
+    """Whether something is being computed. Only while the team is open."""
+    return engine.team.running.load() != 0
 
 
 def open_team() -> None:

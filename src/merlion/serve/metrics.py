@@ -48,6 +48,7 @@ class MachineCounters(Struct):
     present: bool
     page_faults: u64
     interrupts: u64
+    interrupts_at_work: u64
     allocated_bytes: u64  # Since the model was loaded.
 
 
@@ -204,6 +205,10 @@ def write_machine(out: Writer, machine: MachineCounters) -> None:
     integer(
         out, b"merlion:interrupts_total", counter,
         b"Interrupts taken since boot, all of them wake-ups.", machine.interrupts,
+    )  # fmt: skip
+    integer(
+        out, b"merlion:interrupts_at_work_total", counter,
+        b"Of them, those that came while a request was computed.", machine.interrupts_at_work,
     )  # fmt: skip
     integer(
         out, b"merlion:allocated_bytes_after_load_total", counter,

@@ -39,12 +39,12 @@ class Shell(Struct):
         console.write(PROMPT)
         console.flush()
 
-    def poll(self, now_ns: u64) -> bool:
+    def poll(self, now_ns: u64, computing: bool) -> bool:
         """Take the keys that have come; drive what is running. False when idle."""
         active = self.busy
         self.uncover()  # Before the echo of the next key.
         for _ in range(KEYS_PER_POLL):
-            key = console.receive(now_ns)
+            key = console.receive(now_ns, computing)
             if key is None:
                 break
             self.take_key(key)

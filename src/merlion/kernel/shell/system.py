@@ -216,25 +216,27 @@ def top(arguments: Bytes) -> None:
     """Show each core: its APIC id, whether it sleeps, and its share of what was computed."""
     out = console.out
     for index in range(smp.cores.count):
+        core = smp.cores.all[usize(index)]
         out.text(b"core ")
         out.unsigned(index)
         out.text(b"  apic ")
-        out.unsigned(smp.cores.apic_ids[index])
+        out.unsigned(core.apic_id)
         if index == 0:
             out.text(b"  polls devices, computes")
         else:
-            out.text(b"  asleep " if smp.cores.asleep[index].load() != 0 else b"  awake ")
-            out.text(b" slept ")
-            out.unsigned(smp.cores.halts[index])
+            out.text(b"  asleep" if core.asleep.load() != 0 else b"  awake")
+            out.text(b", slept ")
+            out.unsigned(core.sleeps)
             out.text(b" times")
+        out.text(b"; naps at work ")
+        out.unsigned(core.naps)
         if model.loaded and index < len(engine.team.members):
             member = engine.team.members[usize(index)]
             out.text(b"; computed ")
             out.unsigned(member.chunks)
             out.text(b" chunks, ")
             out.unsigned(member.steals)
-            out.text(b" stolen; naps ")
-            out.unsigned(member.yields)
+            out.text(b" stolen")
         console.line(b"")
 
 

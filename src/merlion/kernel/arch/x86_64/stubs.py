@@ -57,7 +57,7 @@ exception_entry:
 
     .type wake_entry, @function
 wake_entry:
-    lock incq interrupt_count
+    incq %gs:8                      # Core.interrupts.
     pushq %rax
     pushq %rcx
     pushq %rdx
@@ -91,6 +91,12 @@ halt_window:
     hlt
 halt_window_end:
     movb $0, (%rdi)
+    retq
+
+    .globl this_core
+    .type this_core, @function
+this_core:
+    movq %gs:0, %rax                # Core.address.
     retq
 
     .globl hardware_random
@@ -130,15 +136,18 @@ frame_pointer:
     .globl apic_eoi_address
 apic_eoi_address:
     .quad 0xfee000b0
-    .globl interrupt_count
-interrupt_count:                    # Of all cores, since boot.
-    .quad 0
 """)
 
 
 @external("wait_for_wake")
 def wait_for_wake(pvm_page: u64) -> None:
     """Halt until an interrupt. `pvm_page` is this CPU's private page, 0 when not on PVM."""
+
+
+@external("this_core")
+def this_core() -> u64:
+    """Return the address of this core's `smp.Core`."""
+    return 0
 
 
 @external("frame_pointer")
