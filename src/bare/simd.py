@@ -8,75 +8,52 @@ levels differ only by their lane count.
 `min` and `max` give the second operand when the lanes are unordered, as the instructions do.
 """
 
-import ctypes
 import math
-import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bare.allocation import Allocation
 from bare.codec import Codec, build
-from bare.descriptors import FLOATS, INTEGERS, Composite, Descriptor, FloatType, IntType, show
-from bare.ints import f32, i8, i32, u8
+from bare.descriptors import INTEGERS, Composite, Descriptor, FloatType, IntType, show
+from bare.ints import bf16, f32, i8, i32, u8
+from bare.lanes import divide, floor, of_bytes, round_bf16, round_f32, to_bytes, to_i32
+from bare.levels import (
+    LEVELS,
+    dispatch,
+    exact_dot4,
+    level,
+    level_name,
+    multiversion,
+    set_level,
+    variant,
+)
 from bare.memory import Bytes, Slice, as_slice
-from bare.structs import Struct
 from bare.trap import trap
+
+__all__ = [
+    "LEVELS",
+    "Mask",
+    "Vec",
+    "dispatch",
+    "dot2",
+    "dot4",
+    "dot4_small",
+    "exact_dot4",
+    "fma",
+    "level",
+    "level_name",
+    "multiversion",
+    "pack",
+    "pairs",
+    "select",
+    "set_level",
+    "variant",
+]
 
 VECTOR_BYTES = 16  # At the baseline level; avx2 has 32, avx512 has 64.
 VEC_ELEMENTS = frozenset(
-    [*(INTEGERS[name] for name in ("u8", "i8", "u16", "i16", "u32", "i32")), FLOATS["f32"]]
+    [*(INTEGERS[name] for name in ("u8", "i8", "u16", "i16", "u32", "i32")), f32, bf16]
 )
-LEVELS = ("baseline", "avx2", "avx512")
-LEVEL_NAMES = (b"baseline", b"avx2", b"avx512")
-
-
-class Dispatch(Struct):
-    """Which of the compiled levels runs; set once at boot from CPUID."""
-
-    level: u8 = 0
-
-
-dispatch = Dispatch()
-
-
-def level() -> u8:
-    """Give the level that multiversion functions run at: an index into `LEVELS`."""
-    return dispatch.level
-
-
-def set_level(number: u8) -> None:
-    """Choose the level (once, at boot; CPython keeps computing at the baseline)."""
-    if not 0 <= number < len(LEVELS):
-        trap(f"there is no instruction-set level {number}")
-    dispatch.level = number
-
-
-def level_name() -> Bytes:
-    """Name the level."""
-    return LEVEL_NAMES[level()]
-
-
-def multiversion[F: Callable[..., Any]](function: F) -> F:
-    """Compile this function, and all it calls, once for each level."""
-    setattr(function, "__bare_multiversion__", True)  # noqa: B010
-    return function
-
-
-def variant[F: Callable[..., Any]](replaced: F, needs: str) -> Callable[[F], F]:
-    """Replace a multiversion function at one level by another with the same signature."""
-    if needs not in LEVELS:
-        raise ValueError(f"needs must be one of {', '.join(LEVELS)}")
-
-    def register(function: F) -> F:
-        variants: dict[str, Any] = replaced.__dict__.setdefault("__bare_variants__", {})
-        variants[needs] = function
-        return function
-
-    return register
-
-
-def _round(value: float) -> float:
-    return ctypes.c_float(value).value
 
 
 class VecType(Composite):
@@ -99,7 +76,9 @@ class VecType(Composite):
         """Make a vector, wrapping or rounding each lane."""
         element = self.element
         if element is f32:
-            values = tuple(_round(lane) for lane in lanes)
+            values = tuple(round_f32(lane) for lane in lanes)
+        elif element is bf16:
+            values = tuple(round_bf16(lane) for lane in lanes)
         else:
             half = element.maximum + 1 if element.signed else 0
             values = tuple(((lane + half) & element.mask) - half for lane in lanes)
@@ -120,6 +99,10 @@ class VecType(Composite):
         """Repeat the four bytes at `index` in every 32-bit group."""
         return self.of(list(as_slice(data)[index : index + 4]) * (VECTOR_BYTES // 4))
 
+    def broadcast2(self, data: Any, index: int) -> "Vec[Any]":
+        """Repeat the pair of bf16 at `index`."""
+        return self.of(list(as_slice(data)[index : index + 2]) * (self.lanes // 2))
+
     def __instancecheck__(self, value: object) -> bool:
         """Tell vectors of this element."""
         return isinstance(value, Vec) and value.element is self.element
@@ -127,7 +110,7 @@ class VecType(Composite):
 
 def _loads(element: Descriptor, source: Descriptor) -> bool:
     if isinstance(source, FloatType):
-        return element is f32 and source.bits <= 32
+        return source is element or (element is f32 and source.bits <= 32)
     return not isinstance(element, FloatType) and (
         source.bits == element.bits or (element.bits == 32 and source.bits < 32)
     )
@@ -166,6 +149,8 @@ class Vec[T]:
         def load(cls, data: "Bytes | Slice[Any]", index: int) -> "Vec[T]": ...  # noqa: D102
         @classmethod
         def broadcast4(cls, data: "Bytes | Slice[Any]", index: int) -> "Vec[T]": ...  # noqa: D102
+        @classmethod
+        def broadcast2(cls, data: "Slice[Any]", index: int) -> "Vec[T]": ...  # noqa: D102
 
     else:
 
@@ -182,6 +167,8 @@ class Vec[T]:
         return VecType(self.element).of(lanes)
 
     def _pairs(self, other: "Vec[T]") -> Any:
+        if self.element is bf16:
+            raise TypeError("bf16 lanes have no arithmetic: see even, odd and dot2")
         if not isinstance(other, Vec) or other.element is not self.element:
             raise TypeError(f"expected Vec[{self.element}], found {other!r}")
         return zip(self._lanes, other._lanes, strict=True)
@@ -213,7 +200,7 @@ class Vec[T]:
         return self._make(a * b for a, b in self._pairs(other))
 
     def __truediv__(self, other: "Vec[T]") -> "Vec[T]":
-        return self._make(_divide(a, b) for a, b in self._pairs(other))
+        return self._make(divide(a, b) for a, b in self._pairs(other))
 
     def __neg__(self) -> "Vec[T]":
         return self._make(-a for a in self._lanes)
@@ -296,49 +283,35 @@ class Vec[T]:
 
     def floor(self) -> "Vec[T]":
         """Largest whole number not above each lane."""
-        return self._make(_floor(a) for a in self._lanes)
+        return self._make(floor(a) for a in self._lanes)
 
     def to[U](self, kind: type[U]) -> "Vec[U]":
         """Convert i32 lanes to f32 (rounding) or f32 lanes to i32 (truncating)."""
         target: Any = kind
         if {self.element, target} != {f32, i32}:
             raise TypeError(f"Vec[{self.element}] does not convert to {show(target)}")
-        lanes = self._lanes if target is f32 else tuple(_to_i32(a, int) for a in self._lanes)
+        lanes = self._lanes if target is f32 else tuple(to_i32(a, int) for a in self._lanes)
         return VecType(target).of(lanes)
 
     def round_to_i32(self) -> "Vec[int]":
         """Round f32 lanes to the nearest integer, ties to even."""
-        return VecType(i32).of(_to_i32(a, round) for a in self._lanes)
+        return VecType(i32).of(to_i32(a, round) for a in self._lanes)
 
     def bits[U](self, kind: type[U]) -> "Vec[U]":
         """See the same bytes as lanes of another type."""
         target: Any = kind
-        raw = struct.pack(f"<{len(self._lanes)}{self.element.format}", *self._lanes)
-        lanes = struct.unpack(f"<{len(raw) // target.size}{target.format}", raw)
-        return Vec(target, lanes)
+        return Vec(target, of_bytes(target, to_bytes(self.element, self._lanes)))
+
+    def even(self) -> "Vec[float]":
+        """First of each pair of bf16, exact in f32."""
+        return Vec(f32, self._lanes[::2])
+
+    def odd(self) -> "Vec[float]":
+        """Second of each pair of bf16, exact in f32."""
+        return Vec(f32, self._lanes[1::2])
 
     def __repr__(self) -> str:
         return f"Vec[{self.element}]{self._lanes}"
-
-
-def _floor(a: float) -> float:
-    return math.copysign(math.floor(a), a) if math.isfinite(a) else a
-
-
-def _divide(a: float, b: float) -> float:
-    if b != 0:
-        return a / b
-    if a == 0 or math.isnan(a):
-        return math.nan
-    return math.copysign(math.inf, a) * math.copysign(1.0, b)
-
-
-def _to_i32(value: float, convert: Callable[[float], int]) -> int:
-    """Convert as cvtps2dq does: what does not fit becomes the lowest integer."""
-    if not math.isfinite(value):
-        return -(1 << 31)
-    whole = convert(value)
-    return whole if -(1 << 31) <= whole < 1 << 31 else -(1 << 31)
 
 
 def select[T](mask: Mask, a: Vec[T], b: Vec[T]) -> Vec[T]:
@@ -363,14 +336,6 @@ def dot4(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     )
 
 
-def exact_dot4() -> bool:
-    """Tell, while compiling, whether `dot4` is one instruction at this level.
-
-    Elsewhere it is cheaper to see to it that `dot4_small` is exact, and to use that.
-    """
-    return False
-
-
 def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     """`dot4` where sums of two products fit 16 bits: shorter code below avx512.
 
@@ -383,16 +348,38 @@ def dot4_small(acc: Vec[int], a: Vec[int], b: Vec[int]) -> Vec[int]:
     return dot4(acc, a, b)
 
 
+def pairs(even: Vec[float], odd: Vec[float]) -> Vec[float]:
+    """Round f32 lanes to bf16 and pair them: even[0], odd[0], even[1], odd[1], ..."""
+    return VecType(bf16).of(lane for both in even._pairs(odd) for lane in both)
+
+
+def pack(low: Vec[float], high: Vec[float]) -> Vec[float]:
+    """Round f32 lanes to bf16: those of `low`, then those of `high`."""
+    return VecType(bf16).of(low._lanes + high._lanes)
+
+
+def dot2(acc: Vec[float], a: Vec[float], b: Vec[float]) -> Vec[float]:
+    """Add to each f32 the products of its two bf16 lanes: the odd ones', then the even ones'.
+
+    A product of two bf16 is exact in f32, so that every level gives the same bits unless a number
+    or a product is subnormal (vdpbf16ps takes them for 0) or a product overflows.
+    """
+    if acc.element is not f32 or a.element is not bf16 or b.element is not bf16:
+        raise TypeError("dot2 takes Vec[f32], Vec[bf16] and Vec[bf16]")
+    return fma(a.even(), b.even(), fma(a.odd(), b.odd(), acc))
+
+
 @build.register
 def _(descriptor: VecType, _inline: bool) -> Codec:
-    packer = struct.Struct(f"<{descriptor.lanes}{descriptor.element.format}")
+    size = VECTOR_BYTES
 
     def read_vec(allocation: Allocation, offset: int) -> Any:
-        return Vec(descriptor.element, packer.unpack_from(allocation.buffer, offset))
+        raw = allocation.buffer[offset : offset + size]
+        return Vec(descriptor.element, of_bytes(descriptor.element, raw))
 
     def write_vec(allocation: Allocation, offset: int, value: Any) -> None:
         if not isinstance(value, descriptor):  # type: ignore[arg-type]
             raise TypeError(f"expected {descriptor}, found {value!r}")
-        packer.pack_into(allocation.buffer, offset, *value._lanes)
+        allocation.buffer[offset : offset + size] = to_bytes(value.element, value._lanes)
 
-    return Codec(VECTOR_BYTES, VECTOR_BYTES, read_vec, write_vec)
+    return Codec(size, size, read_vec, write_vec)

@@ -11,7 +11,7 @@ from bare.compiler import types as ty
 from bare.compiler.check_expressions import ExpressionChecker
 from bare.compiler.check_values import Comptime, Value
 from bare.compiler.tree import Node
-from bare.ints import f32, i8, i32, u8
+from bare.ints import bf16, f32, i8, i32, u8
 from bare.simd import Vec
 
 VECTOR_OPERATORS = {
@@ -27,6 +27,22 @@ VECTOR_OPERATORS = {
 }
 REDUCTIONS = ("sum", "max_lane", "min_lane")
 UNARY = ("abs", "sqrt", "floor")
+# What functions take; all have the type of the first.
+PARAMETERS = {
+    "fma": (f32, f32, f32),
+    "dot4": (i32, u8, i8),
+    "dot4_small": (i32, u8, i8),
+    "dot2": (f32, bf16, bf16),
+    "pairs": (f32, f32),
+    "pack": (f32, f32),
+}
+# Methods from lanes of one type to lanes of another.
+CONVERSIONS: dict[str, tuple[Any, Any]] = {
+    "even": (bf16, f32),
+    "odd": (bf16, f32),
+    "round_to_i32": (f32, i32),
+}
+HALF_METHODS = ("store", "bits", "even", "odd")  # All that lanes of bf16 have.
 
 
 class VectorChecker(ExpressionChecker):
@@ -56,6 +72,7 @@ class VectorChecker(ExpressionChecker):
         if not isinstance(a.type, ty.VecType):
             self.refuse(node, "type", "a vector and a scalar do not mix", "write Vec[T].splat(x)")
         element = a.type.element
+        self.refuse_halves(element, node)
         if isinstance(op, (ast.LShift, ast.RShift)):
             if ty.is_float(element):
                 self.refuse(node, "subset", "this operator is not defined for these vectors")
@@ -81,12 +98,20 @@ class VectorChecker(ExpressionChecker):
             self.refuse(node, "subset", "this operator is not defined for these vectors")
         return self.vector(name, a.type, (a, b), "float" if floats else "int", node)
 
+    def refuse_halves(self, element: Any, node: ast.AST) -> None:
+        """Lanes of bf16 are storage for pairs of factors."""
+        if element is bf16:
+            self.refuse(
+                node, "subset", "bf16 lanes have no arithmetic", "take v.even() and v.odd()"
+            )
+
     def vector_negate(self, node: ast.UnaryOp, value: Node) -> Node:
         """`-v`, `~mask`."""
         if isinstance(value.type, ty.MaskType) and isinstance(node.op, ast.Invert):
             return self.vector("invert", value.type, (value,), None, node)
         if not isinstance(node.op, ast.USub) or isinstance(value.type, ty.MaskType):
             self.refuse(node, "subset", "this operator is not defined for vectors")
+        self.refuse_halves(value.type.element, node)
         return self.vector("neg", value.type, (value,), None, node)
 
     def vector_compare(self, node: ast.AST, predicate: str, left: Value, right: Value) -> Node:
@@ -94,13 +119,14 @@ class VectorChecker(ExpressionChecker):
         a, b = self.materialize(left, node), self.materialize(right, node)
         if a.type != b.type or not isinstance(a.type, ty.VecType):
             self.no_common_type(node, a.type, b.type)
+        self.refuse_halves(a.type.element, node)
         kind = ty.MaskType(self.lanes(a.type.element))
         return self.vector("compare", kind, (a, b), predicate, node)
 
     # -- class methods ---------------------------------------------------------------------------
 
     def vector_class_call(self, element: Any, name: str, node: ast.Call) -> Value:
-        """`Vec[T].load(...)`, `.splat`, `.zero`, `.broadcast4`."""
+        """`Vec[T].load(...)`, `.splat`, `.zero`, `.broadcast4`, `.broadcast2`."""
         if self.level == ty.PLAIN:
             self.refuse(
                 node,
@@ -113,15 +139,17 @@ class VectorChecker(ExpressionChecker):
         if name == "zero":
             return self.vector("zero", kind, (), None, node)
         if name == "splat":
-            value = self.coerce(arguments[0], element, node)
+            value = self.coerce(arguments[0], ty.value_type(element), node)
             return self.vector("splat", kind, (value,), None, node)
-        if name in ("load", "broadcast4"):
+        if name in ("load", "broadcast4", "broadcast2"):
             source = self.hold(self.as_slice(arguments[0], node))
             index = arguments[1] if len(arguments) > 1 else Comptime(0)
             stored = self.stored_element(source)
             if name == "broadcast4" and {self.element_bytes(stored), element.size} != {1}:
                 self.refuse(node, "type", "broadcast4 repeats bytes: take a Slice of u8 or i8")
-            count = self.lanes(element) if name == "load" else 4
+            if name == "broadcast2" and (stored is not bf16 or element is not bf16):
+                self.refuse(node, "type", "broadcast2 repeats a pair of bf16: take a Slice[bf16]")
+            count = {"load": self.lanes(element), "broadcast4": 4, "broadcast2": 2}[name]
             address = self.vector_place(source, index, count, node)
             if name == "load":
                 self.check_conversion(stored, element, node)
@@ -159,19 +187,24 @@ class VectorChecker(ExpressionChecker):
         """Methods of a vector value."""
         element = base.type.element
         arguments = self.expressions(node.args)
+        if element is bf16 and name not in HALF_METHODS:
+            self.refuse_halves(element, node)
+        if name in CONVERSIONS:
+            source, result = CONVERSIONS[name]
+            if element is not source:
+                self.refuse(node, "type", f"{name} is for {ty.name_of(source)} lanes")
+            return self.vector(name, self.vec_of(result), (base,), None, node)
         if name == "store":
             return self.vector_store(base, arguments, node)
         if name in ("min", "max"):
             other = self.coerce(arguments[0], base.type, node)
             return self.vector(name, base.type, (base, other), None, node)
-        if name in ("sqrt", "floor", "round_to_i32") and not ty.is_float(element):
+        if name in ("sqrt", "floor") and not ty.is_float(element):
             self.refuse(node, "type", f"{name} is for f32 lanes")
         if name in UNARY:
             return self.vector(name, base.type, (base,), None, node)
         if name in REDUCTIONS:
             return self.vector(name, element, (base,), None, node)
-        if name == "round_to_i32":
-            return self.vector(name, self.vec_of(i32), (base,), None, node)
         if name in ("to", "bits"):
             target = arguments[0]
             if not isinstance(target, Comptime):
@@ -194,7 +227,7 @@ class VectorChecker(ExpressionChecker):
         return self.vector("store", ty.NONE, (held, address), stored, node)
 
     def vector_function(self, name: str, node: ast.Call) -> Value:
-        """fma, dot4, select."""
+        """select, and what PARAMETERS lists."""
         values = [self.materialize(a, node) for a in self.expressions(node.args)]
         if name == "select":
             mask, a, b = (v.type for v in values)
@@ -204,13 +237,14 @@ class VectorChecker(ExpressionChecker):
                 or mask != ty.MaskType(self.lanes(a.element))
             ):
                 self.refuse(node, "type", "select takes a mask and two vectors of its lanes")
+            self.refuse_halves(a.element, node)
             return self.vector("select", values[1].type, tuple(values), None, node)
-        if name == "fma" and any(v.type != self.vec_of(f32) for v in values):
-            self.refuse(node, "type", "fma takes three Vec[f32]")
-        if name in ("dot4", "dot4_small"):
-            wanted = [self.vec_of(i32), self.vec_of(u8), self.vec_of(i8)]
-            values = [self.coerce(v, w, node) for v, w in zip(values, wanted, strict=True)]
-        return self.vector(name, values[0].type, tuple(values), None, node)
+        wanted = [self.vec_of(element) for element in PARAMETERS[name]]
+        if [v.type for v in values] != wanted:
+            kinds = ", ".join(ty.name_of(w) for w in wanted)
+            self.refuse(node, "type", f"{name} takes {kinds}")
+        result = self.vec_of(bf16) if name in ("pairs", "pack") else wanted[0]
+        return self.vector(name, result, tuple(values), None, node)
 
     # -- registers -------------------------------------------------------------------------------
 

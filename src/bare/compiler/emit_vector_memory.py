@@ -37,7 +37,11 @@ class VectorMemoryEmitter(AggregateEmitter):
     def v_splat(self, node: Node) -> str:
         """A scalar in every lane."""
         element = node.type.element
-        scalar = self.to_stored(self.value_of(node.args[0]), element)
+        operand = self.value_of(node.args[0])
+        if ty.is_float(element) and element.bits == 16:
+            half = self.let(f"bitcast {stored(element)} {self.narrow(operand, element)} to i16")
+            return self.splat(self.kind(node.type), "i16", half)
+        scalar = self.to_stored(operand, element)
         return self.splat(self.kind(node.type), stored(element), scalar)
 
     def v_broadcast4(self, node: Node) -> str:
@@ -128,6 +132,13 @@ class VectorMemoryEmitter(AggregateEmitter):
             cut = self.let(f"fptrunc <{lanes} x float> {operand} to <{lanes} x half>")
             self.line(f"store <{lanes} x half> {cut}, ptr {address}, align 1")
             return
+        if name == "bf16":
+            words = f"<{lanes} x i32>"
+            high = self.round_bf16(operand, lanes)
+            cut = self.let(f"lshr {words} {high}, {self.constant(words, 16)}")
+            halves = self.let(f"trunc {words} {cut} to <{lanes} x i16>")
+            self.line(f"store <{lanes} x i16> {halves}, ptr {address}, align 1")
+            return
         convert = self.unit.half_conversion("to " + name)
         for lane in range(lanes):
             one = self.let(f"extractelement <{lanes} x float> {operand}, i64 {lane}")
@@ -135,3 +146,22 @@ class VectorMemoryEmitter(AggregateEmitter):
             half = self.let(f'call i16 @"{convert.symbol}"(i32 {bits})')
             place = self.let(f"getelementptr inbounds i16, ptr {address}, i64 {lane}")
             self.line(f"store i16 {half}, ptr {place}, align 1")
+
+    def round_bf16(self, operand: str, lanes: int) -> str:
+        """f32 lanes rounded to bf16: the upper halves of the words (the lower ones are any bits).
+
+        As `bare.runtime.f32_to_bf16_bits`: to nearest, ties to even; a NaN becomes a quiet one.
+        """
+        words = f"<{lanes} x i32>"
+
+        def const(number: int) -> str:
+            return self.constant(words, number)
+
+        bits = self.let(f"bitcast <{lanes} x float> {operand} to {words}")
+        upper = self.let(f"lshr {words} {bits}, {const(16)}")
+        last = self.let(f"and {words} {upper}, {const(1)}")
+        half = self.let(f"add {words} {last}, {const(0x7FFF)}")
+        rounded = self.let(f"add {words} {bits}, {half}")
+        number = self.let(f"fcmp ord <{lanes} x float> {operand}, zeroinitializer")
+        quiet = self.let(f"or {words} {bits}, {const(0x400000)}")
+        return self.let(f"select <{lanes} x i1> {number}, {words} {rounded}, {words} {quiet}")

@@ -5,13 +5,13 @@ instructions for `dot4` (vpdpbusd, vpmaddwd, pmaddwd) and for half floats (F16C 
 """
 
 from bare.compiler import types as ty
+from bare.compiler.emit_bf16 import Bf16Emitter
 from bare.compiler.emit_numbers import FLOAT, SIGNED, UNSIGNED
-from bare.compiler.emit_vector_memory import VectorMemoryEmitter
 from bare.compiler.llvm import stored
 from bare.compiler.tree import Node
 
 
-class VectorEmitter(VectorMemoryEmitter):
+class VectorEmitter(Bf16Emitter):
     """The `vector` operation."""
 
     def _vector(self, node: Node) -> str:
@@ -237,15 +237,6 @@ class VectorEmitter(VectorMemoryEmitter):
         )
 
     # -- multiply-add ----------------------------------------------------------------------------
-
-    def v_fma(self, node: Node) -> str:
-        """a * b + c: one rounding where the level has FMA, two at the baseline."""
-        if self.level > 0:
-            return self.intrinsic("fma", node)
-        a, b, c = (self.value_of(x) for x in node.args)
-        kind = self.kind(node.type)
-        product = self.let(f"fmul {kind} {a}, {b}")
-        return self.let(f"fadd {kind} {product}, {c}")
 
     def v_dot4(self, node: Node) -> str:
         """acc + the four products of each 32-bit group, exact."""

@@ -12,6 +12,7 @@ from typing import Any
 from bare import ints
 from bare.compiler import types as ty
 from bare.compiler.check_values import Comptime, Value
+from bare.compiler.check_vectors import PARAMETERS
 from bare.compiler.tree import Node
 from bare.simd import dispatch
 
@@ -317,7 +318,7 @@ INTRINSICS: dict[str, Handler] = {
     "reinterpret": _reinterpret,
     "panic": _panic,
     **{name: _math(name) for name in ("sqrt", "floor", "fabs")},
-    **{name: _vector(name) for name in ("fma", "dot4", "dot4_small", "select")},
+    **{name: _vector(name) for name in ("select", *PARAMETERS)},
     "exact_dot4": _exact_dot4,
     **{name: _processor(name) for name in PROCESSOR},
     "prefetch": _prefetch(3),  # LLVM's localities: prefetcht0, prefetcht1.

@@ -36,7 +36,8 @@ def stored(t: Any, level: int = ty.PLAIN) -> str:
         return f"i{ty.storage_int(t).bits}"
     if isinstance(t, ty.VecType):
         lanes = ty.VECTOR_BYTES[level] // t.element.size
-        return f"<{lanes} x {stored(t.element)}>"
+        # Lanes of bf16 are only moved: as bits, which LLVM does not take for numbers to convert.
+        return f"<{lanes} x {'i16' if t.element.size == 2 else stored(t.element)}>"
     if isinstance(t, ty.MaskType):
         return f"<{t.lanes} x i1>"
     if ty.is_slice(t):

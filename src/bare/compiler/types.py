@@ -43,6 +43,7 @@ I64_MIN, I64_MAX, U64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 PLAIN = -1
 LEVELS = (0, 1, 2)
 DOT4_LEVELS = (2,)  # They have vpdpbusd.
+DOT2_LEVELS: tuple[int, ...] = ()  # They have vdpbf16ps.
 VECTOR_BYTES = {PLAIN: 16, 0: 16, 1: 32, 2: 64}
 
 

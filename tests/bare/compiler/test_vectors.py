@@ -18,7 +18,7 @@ ROUNDS = 12
 INTEGERS = ("u8", "i8", "u16", "i16", "u32", "i32")
 HEAD = """
 from bare import *
-from bare.simd import Vec, dot4, dot4_small, fma, multiversion, select
+from bare.simd import Vec, dot2, dot4, dot4_small, fma, multiversion, pack, pairs, select
 """
 INTEGER_OPERATIONS = (
     "a + b",
@@ -131,8 +131,32 @@ def tiles(x: Slice[f32], out: Slice[f32]) -> None:
 
 
 @multiversion
+def tiles_of_pairs(x: Slice[bf16], out: Slice[f32]) -> None:
+    tile = stack(Vec[bf16], 2)
+    for k in unroll(2):
+        tile[k] = Vec[bf16].load(x, k * Vec[bf16].lanes)
+    out[0] = dot2(Vec[f32].splat(0.0), tile[0], tile[1]).sum()
+
+
+@multiversion
 def fused(a: f32, b: f32, c: f32) -> f32:
     return fma(Vec[f32].splat(a), Vec[f32].splat(b), Vec[f32].splat(c))[0]
+
+
+@multiversion
+def halves(x: Slice[f32], a: Slice[bf16], b: Slice[bf16], out: Slice[f32], to: Slice[bf16]) -> None:
+    step = Vec[f32].lanes
+    for i in range(0, 32, step):
+        u, w = Vec[bf16].load(a, 2 * i), Vec[bf16].load(b, 2 * i)
+        acc = Vec[f32].load(x, i)
+        dot2(acc, u, w).store(out, i)
+        dot2(acc, Vec[bf16].broadcast2(a, i + 1), w).store(out, 32 + i)
+        dot2(acc, u, Vec[bf16].splat(x[i])).store(out, 64 + i)
+        u.even().store(out, 96 + i)
+        u.odd().store(out, 128 + i)
+        u.bits(u32).bits(bf16).store(to, 2 * i)
+        pairs(acc, Vec[f32].load(x, 32 + i)).store(to, 64 + 2 * i)
+        pack(acc, Vec[f32].load(x, 32 + i)).store(to, 128 + 2 * i)
 
 
 @multiversion
@@ -253,6 +277,44 @@ def test_dot_products_and_tiles(program: Any, level: int) -> None:
     assert list(sums[0]) == pytest.approx(list(sums[1]), rel=0 if level == 0 else 1e-4)
 
 
+def test_tiles_of_pairs(program: Any, level: int) -> None:
+    module, compiled = program
+    x = Slice.of(bare.bf16, [i % 7 - 3 for i in range(64)])
+    count = simd.VECTOR_BYTES // 2
+    out = bare.static(bare.f32, 1)
+    compiled["tiles_of_pairs"](x, out)
+    assert out[0] == sum(x[i] * x[count + i] for i in range(count))
+    if level == 0:
+        module.tiles_of_pairs(x, out)
+        assert out[0] == sum(x[i] * x[count + i] for i in range(count))
+
+
+def test_pairs_of_bf16(program: Any, level: int) -> None:
+    """Subnormal numbers apart, which vdpbf16ps takes for 0, every level gives the same bits."""
+    module, compiled = program
+    rng = random.Random(level)
+
+    def normal(kind: Any, top: float) -> Any:
+        special = (0.0, -0.0, 1.5, math.inf, -math.inf, math.nan)
+        found = Slice.of(kind, [0.0] * COUNT)
+        for at in range(COUNT):
+            spread = rng.uniform(0.5, 1) * 2.0 ** rng.uniform(-top, top) * rng.choice((-1, 1))
+            found[at] = rng.choice(special) if rng.random() < 0.05 else spread
+        return found
+
+    for _ in range(ROUNDS):
+        x = normal(bare.f32, 90)
+        a, b = normal(bare.bf16, 45), normal(bare.bf16, 45)
+        x[3], x[7] = 1e-40, -1e-40  # Conversions give 0 at every level.
+        outs = [(bare.static(bare.f32, 160), bare.static(bare.bf16, 192)) for _ in range(2)]
+        module.halves(x, a, b, *outs[0])
+        compiled["halves"](x, a, b, *outs[1])
+        assert bits(outs[0][1]) == bits(outs[1][1])
+        for lane, (expected, found) in enumerate(zip(*(bits(o[0]) for o in outs), strict=True)):
+            if lane % 32 not in (3, 7):
+                assert expected == found, (lane, x[:], a[:], b[:])
+
+
 def test_fma_rounds_once_where_there_is_the_instruction(program: Any, level: int) -> None:
     _, compiled = program
     a, c = 1 + 2.0**-12, -(1 + 2.0**-11)
@@ -279,10 +341,18 @@ def test_loads_stay_inside(program: Any, level: int, at: int) -> None:
         ("return (a + b).max_lane()", "common-type"),
         ("return (a + 1).max_lane()", "common-type"),
         ("return Vec[u8].broadcast4(w, 0).max_lane()", "type"),
+        ("return Vec[bf16].broadcast2(w, 0).max_lane()", "type"),
+        ("return a.even()[0]", "type"),
+        ("return dot2(a, a, a)[0]", "type"),
+        ("return (h + h).bits(u8)[0]", "subset"),
+        ("return (-h).bits(u8)[0]", "subset"),
+        ("return h.abs().bits(u8)[0]", "subset"),
+        ("return select(h < h, a, a)[0]", "subset"),
+        ("return u8(h[0])", "subset"),
         ("return select((a < a) ^ (a < a), a, a).max_lane()", "subset"),
     ],
 )
 def test_refused(line: str, rule: str) -> None:
     text = f"{HEAD}\n\n@multiversion\ndef f(w: Slice[u32]) -> u8:\n"
-    text += "    a, b = Vec[u8].splat(1), Vec[i8].splat(1)\n    " + line
+    text += "    a, b, h = Vec[u8].splat(1), Vec[i8].splat(1), Vec[bf16].splat(1.0)\n    " + line
     assert {found for found, _ in run.errors_of(text)} == {rule}

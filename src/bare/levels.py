@@ -1,0 +1,65 @@
+"""Levels of the instruction set: which one runs, and marks on functions compiled for each."""
+
+from collections.abc import Callable
+from typing import Any
+
+from bare.ints import u8
+from bare.memory import Bytes
+from bare.structs import Struct
+from bare.trap import trap
+
+LEVELS = ("baseline", "avx2", "avx512")
+LEVEL_NAMES = (b"baseline", b"avx2", b"avx512")
+
+
+class Dispatch(Struct):
+    """Which of the compiled levels runs; set once at boot from CPUID."""
+
+    level: u8 = 0
+
+
+dispatch = Dispatch()
+
+
+def level() -> u8:
+    """Give the level that multiversion functions run at: an index into `LEVELS`."""
+    return dispatch.level
+
+
+def set_level(number: u8) -> None:
+    """Choose the level (once, at boot; CPython keeps computing at the baseline)."""
+    if not 0 <= number < len(LEVELS):
+        trap(f"there is no instruction-set level {number}")
+    dispatch.level = number
+
+
+def level_name() -> Bytes:
+    """Name the level."""
+    return LEVEL_NAMES[level()]
+
+
+def multiversion[F: Callable[..., Any]](function: F) -> F:
+    """Compile this function, and all it calls, once for each level."""
+    setattr(function, "__bare_multiversion__", True)  # noqa: B010
+    return function
+
+
+def variant[F: Callable[..., Any]](replaced: F, needs: str) -> Callable[[F], F]:
+    """Replace a multiversion function at one level by another with the same signature."""
+    if needs not in LEVELS:
+        raise ValueError(f"needs must be one of {', '.join(LEVELS)}")
+
+    def register(function: F) -> F:
+        variants: dict[str, Any] = replaced.__dict__.setdefault("__bare_variants__", {})
+        variants[needs] = function
+        return function
+
+    return register
+
+
+def exact_dot4() -> bool:
+    """Tell, while compiling, whether `dot4` is one instruction at this level.
+
+    Elsewhere it is cheaper to see to it that `dot4_small` is exact, and to use that.
+    """
+    return False
