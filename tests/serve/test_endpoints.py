@@ -297,8 +297,12 @@ def test_messages_become_the_prompt(stage: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "raw", [b"", b"{", b"[]", b"{}x", b'{"messages": "\xff"}', b'{"a": "\\ud800"}', b"\x00"]
-)
+    "raw",
+    [b"", b"{", b"[]", b"{}x", b'{"messages": "\xff"}', b'{"a": "\\ud800"}', b"\x00",
+     # What a member has not read is checked all the same.
+     b'{"tools": [{"a": {"b": ]}}]}', b'{"tools": [[1], [2}]}', b'{"tool_choice": {"a": tru}}',
+     b'{"messages": [{]}', b'{"stream_options": {"x": [}}', b'{"response_format": {"type"}}'],
+)  # fmt: skip
 def test_bad_json(stage: Any, raw: bytes) -> None:
     error = check_error(
         stage.connect().call("/v1/chat/completions", raw), 400, "invalid_request_error"

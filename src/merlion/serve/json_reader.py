@@ -65,6 +65,7 @@ class JsonReader(Struct):
     at: usize
     start: usize  # Of the last key, string or number, without quotes.
     end: usize
+    value_at: usize  # Where the value of the last key begins.
     depth: u32
     expect: Expect
     token: Token
@@ -87,20 +88,11 @@ class JsonReader(Struct):
         """The last key or string, decoded. Call it once: it writes over the escapes."""
         return unescape(self.raw) if self.escaped else self.raw
 
-    def skip(self) -> Token:
-        """Read past one whole value. Returns its first token, or ERROR."""
-        first = self.next()
-        return first if self.leave(first) else Token.ERROR
-
-    def leave(self, first: Token) -> bool:
-        """Read past the rest of the value whose first token has been read."""
-        if first == Token.OBJECT or first == Token.ARRAY:
-            outside = self.depth - 1
-            while self.depth > outside:
-                token = self.next()
-                if token == Token.ERROR or token == Token.END:
-                    return False
-        return first != Token.ERROR
+    def leave(self, outside: u32) -> bool:
+        """Read past what is left of the containers deeper than `outside`. False on an error."""
+        while self.depth > outside and self.token != Token.ERROR:
+            self.next()
+        return self.token != Token.ERROR
 
     def scan(self) -> Token:
         """One token by what the grammar expects."""
@@ -162,6 +154,7 @@ class JsonReader(Struct):
         if self.at >= len(self.data) or self.data[self.at] != 0x3A:
             return Token.ERROR
         self.at += 1
+        self.value_at = self.at
         self.expect = Expect.VALUE
         return Token.KEY
 

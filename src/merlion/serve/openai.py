@@ -14,6 +14,7 @@ from merlion.engine.params import GenerateParams
 from merlion.serve.errors import ApiError, bad_json, invalid, unsupported
 from merlion.serve.fields import FIELDS, FieldId, Kind
 from merlion.serve.json_reader import JsonReader, Token, parse_integer, parse_number
+from merlion.serve.members import read_body, read_members
 
 TEMPERATURE_MAX = 10.0  # Clamped, as are top_k, top_p and min_p.
 TOP_K_MAX = 1 << 20
@@ -24,6 +25,30 @@ TOKENS_UNLIMITED = 0xFFFF_FFFF  # Up to the end of the context.
 def clamp(value: f64, low: f64, high: f64) -> f64:
     """The nearest value in the range."""
     return min(max(value, low), high)
+
+
+class StreamOptions(Struct):
+    """`stream_options`: only `include_usage` matters."""
+
+    include_usage: bool
+
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """One option."""
+        if key == b"include_usage":
+            self.include_usage = first == Token.TRUE
+        return None
+
+
+class ResponseFormat(Struct):
+    """`response_format`: free text is all we can promise, so a schema is refused."""
+
+    is_text: bool
+
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """One field."""
+        if key == b"type":
+            self.is_text = first == Token.STRING and reader.text() == b"text"
+        return None
 
 
 class GenerateRequest(Struct):
@@ -42,20 +67,9 @@ class GenerateRequest(Struct):
     def parse(self, body: Slice[u8], chat: bool) -> ApiError | None:
         """Read every field of `body`."""
         self.clear(chat)
-        reader = JsonReader.zeroed(data=body)
-        if reader.next() != Token.OBJECT:
-            return bad_json()
-        while True:
-            token = reader.next()
-            if token == Token.OBJECT_END:
-                break
-            if token != Token.KEY:
-                return bad_json()
-            error = self.field(reader, reader.text())
-            if error is not None:
-                return error
-        if reader.next() != Token.END:
-            return bad_json()
+        error = read_body(body, self)
+        if error is not None:
+            return error
         return self.judge()
 
     def clear(self, chat: bool) -> None:
@@ -75,22 +89,18 @@ class GenerateRequest(Struct):
             return unsupported(b"tools", b"tools are not supported; send tool_choice none.")
         return None
 
-    def field(self, reader: JsonReader, key: Bytes) -> ApiError | None:
-        """One member of the body; the reader stands before its value."""
-        at = reader.at
-        first = reader.next()
-        if first == Token.ERROR:
-            return bad_json()
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """One field of the body."""
         if first == Token.NULL:
             return None
         if key == (b"messages" if self.chat else b"prompt"):
             self.has_prompt = True
-            self.prompt_at = at
-            return None if reader.leave(first) else bad_json()
+            self.prompt_at = reader.value_at
+            return None
         for known in FIELDS:
             if key == known.name:
                 return self.apply(reader, first, known.field, known.kind, known.name, known.message)
-        return None if reader.leave(first) else bad_json()
+        return None
 
     def apply(
         self,
@@ -134,12 +144,9 @@ class GenerateRequest(Struct):
             if first != Token.ARRAY:
                 return invalid(b"tools", b"tools must be a list.")
             self.has_tools = reader.next() != Token.ARRAY_END
-            if self.has_tools and not leave_list(reader):
-                return bad_json()
-            return None
-        if first == Token.STRING:  # tool_choice
+        elif first == Token.STRING:  # tool_choice
             self.tools_off = reader.text() == b"none"
-        return None if reader.leave(first) else bad_json()
+        return None
 
     def set_number(self, field: FieldId, value: f64) -> bool:
         """A field that is a real number. Returns False when it is out of range."""
@@ -216,30 +223,13 @@ class GenerateRequest(Struct):
         return invalid(b"stop", STOP_MESSAGE)
 
     def read_stream_options(self, reader: JsonReader, first: Token) -> ApiError | None:
-        """`stream_options`: only `include_usage` matters."""
+        """An object, or nothing."""
         if first != Token.OBJECT:
             return invalid(b"stream_options", b"stream_options must be an object.")
-        while True:
-            token = reader.next()
-            if token == Token.OBJECT_END:
-                return None
-            if token != Token.KEY:
-                return bad_json()
-            wanted = reader.text() == b"include_usage"
-            value = reader.skip()
-            if value == Token.ERROR:
-                return bad_json()
-            if wanted:
-                self.include_usage = value == Token.TRUE
-
-
-def leave_list(reader: JsonReader) -> bool:
-    """Read to the end of a list at depth one of the body, one token of which has been read."""
-    while reader.depth > 1:
-        token = reader.next()
-        if token == Token.ERROR or token == Token.END:
-            return False
-    return True
+        options = StreamOptions.zeroed()
+        error = read_members(reader, options)
+        self.include_usage = options.include_usage
+        return error
 
 
 def is_empty(reader: JsonReader, first: Token) -> bool:
@@ -256,22 +246,11 @@ def is_empty(reader: JsonReader, first: Token) -> bool:
 
 
 def read_response_format(reader: JsonReader, first: Token) -> ApiError | None:
-    """`response_format`: free text is all we can promise, so a schema is refused."""
+    """Only text will do."""
     if first != Token.OBJECT:
         return invalid(b"response_format", b"response_format must be an object.")
-    plain = False
-    while True:
-        token = reader.next()
-        if token == Token.OBJECT_END:
-            break
-        if token != Token.KEY:
-            return bad_json()
-        is_type = reader.text() == b"type"
-        value = reader.next()
-        if is_type:
-            plain = value == Token.STRING and reader.text() == b"text"
-        if not reader.leave(value):
-            return bad_json()
-    if plain:
-        return None
+    wanted = ResponseFormat.zeroed()
+    error = read_members(reader, wanted)
+    if error is not None or wanted.is_text:
+        return error
     return unsupported(b"response_format", b"response_format must be of type text.")

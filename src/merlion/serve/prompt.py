@@ -7,9 +7,10 @@ one message are joined in place too (with a line feed between, as llama-server d
 
 from bare import Bytes, Slice, Struct, u8, u32, usize
 from merlion.serve.backend import Backend
-from merlion.serve.errors import ApiError, bad_json, invalid, too_long, unsupported
+from merlion.serve.errors import ApiError, invalid, too_long, unsupported
 from merlion.serve.json_reader import JsonReader, Token, parse_integer
 from merlion.serve.limits import MESSAGES_MAX
+from merlion.serve.members import read_members
 from merlion.serve.outcome import PromptError
 
 MESSAGES_MESSAGE = b"messages must be a list of 1 to 4096 objects."
@@ -19,11 +20,78 @@ PARTS_MESSAGE = b"Only content parts of type text are supported."
 PROMPT_MESSAGE = b"prompt must be one string or one list of token ids."
 
 
+class Part(Struct):
+    """One part of a message's content while it is read."""
+
+    text: Bytes
+    found: bool
+
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """Only text, and nothing that says to be something else."""
+        if key == b"type" and (first != Token.STRING or reader.text() != b"text"):
+            return unsupported(b"messages", PARTS_MESSAGE)
+        if key == b"text" and first == Token.STRING:
+            self.text = reader.text()
+            self.found = True
+        return None
+
+
 class Message(Struct):
     """One chat message while it is read."""
 
     role: Bytes
     content: Bytes
+
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """Role and content; the rest (names, tool calls) is not for this model."""
+        if key == b"content":
+            return self.read_content(reader, first)
+        if key == b"role":
+            if first != Token.STRING:
+                return invalid(b"messages", ROLE_MESSAGE)
+            self.role = reader.text()
+        return None
+
+    def settle_role(self) -> bool:
+        """Newer clients say `developer` for `system`, older ones `function` for `tool`."""
+        if self.role == b"developer":
+            self.role = b"system"
+        elif self.role == b"function":
+            self.role = b"tool"
+        role = self.role
+        return role == b"system" or role == b"user" or role == b"assistant" or role == b"tool"
+
+    def read_content(self, reader: JsonReader, first: Token) -> ApiError | None:
+        """A string, null, or a list of parts."""
+        if first == Token.STRING:
+            self.content = reader.text()
+            return None
+        if first == Token.NULL:
+            return None
+        if first != Token.ARRAY:
+            return invalid(b"messages", CONTENT_MESSAGE)
+        start = reader.at
+        end = start
+        while True:
+            token = reader.next()
+            if token == Token.ARRAY_END:
+                self.content = reader.data[start:end]
+                return None
+            if token != Token.OBJECT:
+                return invalid(b"messages", CONTENT_MESSAGE)
+            part = Part.zeroed()
+            error = read_members(reader, part)
+            if error is not None:
+                return error
+            if not part.found:
+                return invalid(b"messages", CONTENT_MESSAGE)
+            text = part.text
+            # The part's braces and quotes leave room for the line feed before it.
+            if end > start:
+                reader.data[end] = 0x0A
+                end += 1
+            reader.data[end : end + len(text)].copy_from(text)
+            end += len(text)
 
 
 def prompt_error(error: PromptError, backend: Backend, param: Bytes) -> ApiError:
@@ -54,107 +122,18 @@ def read_messages(backend: Backend, body: Slice[u8], at: usize) -> ApiError | No
         count += 1
         if token != Token.OBJECT or count > MESSAGES_MAX:
             return invalid(b"messages", MESSAGES_MESSAGE)
-        error = read_message(reader, message)
+        message.assign(Message.zeroed())
+        error = read_members(reader, message)
         if error is not None:
             return error
+        if not message.settle_role():
+            return invalid(b"messages", ROLE_MESSAGE)
         refused = backend.prompt_message(message.role, message.content)
     if refused is None and count == 0:
         return invalid(b"messages", MESSAGES_MESSAGE)
     if refused is None:
         refused = backend.prompt_reply()
     return None if refused is None else prompt_error(refused, backend, b"messages")
-
-
-def read_message(reader: JsonReader, message: Message) -> ApiError | None:
-    """One message, its opening brace already read."""
-    role: Bytes = b""
-    message.content = b""
-    while True:
-        token = reader.next()
-        if token == Token.OBJECT_END:
-            break
-        if token != Token.KEY:
-            return bad_json()
-        key = reader.text()
-        value = reader.next()
-        if key == b"role":
-            if value != Token.STRING:
-                return invalid(b"messages", ROLE_MESSAGE)
-            role = reader.text()
-        elif key == b"content":
-            error = read_content(reader, value, message)
-            if error is not None:
-                return error
-        elif not reader.leave(value):
-            return bad_json()
-    return set_role(message, role)
-
-
-def set_role(message: Message, role: Bytes) -> ApiError | None:
-    """Newer clients say `developer` for `system`, older ones `function` for `tool`."""
-    if role == b"developer":
-        message.role = b"system"
-    elif role == b"function":
-        message.role = b"tool"
-    elif role == b"system" or role == b"user" or role == b"assistant" or role == b"tool":
-        message.role = role
-    else:
-        return invalid(b"messages", ROLE_MESSAGE)
-    return None
-
-
-def read_content(reader: JsonReader, first: Token, message: Message) -> ApiError | None:
-    """A string, null, or a list of parts."""
-    if first == Token.STRING:
-        message.content = reader.text()
-        return None
-    if first == Token.NULL:
-        return None
-    if first != Token.ARRAY:
-        return invalid(b"messages", CONTENT_MESSAGE)
-    start = reader.at
-    end = start
-    while True:
-        token = reader.next()
-        if token == Token.ARRAY_END:
-            message.content = reader.data[start:end]
-            return None
-        if token != Token.OBJECT:
-            return invalid(b"messages", CONTENT_MESSAGE)
-        text = read_part(reader)
-        if isinstance(text, ApiError):
-            return text
-        # The part's braces and quotes leave room for the line feed before it.
-        if end > start:
-            reader.data[end] = 0x0A
-            end += 1
-        reader.data[end : end + len(text)].copy_from(text)
-        end += len(text)
-
-
-def read_part(reader: JsonReader) -> Bytes | ApiError:
-    """The text of one content part, its opening brace already read."""
-    text: Bytes = b""
-    found = False
-    while True:
-        token = reader.next()
-        if token == Token.OBJECT_END:
-            break
-        if token != Token.KEY:
-            return bad_json()
-        key = reader.text()
-        value = reader.next()
-        if key == b"type":
-            if value != Token.STRING or reader.text() != b"text":
-                return unsupported(b"messages", PARTS_MESSAGE)
-        elif key == b"text" and value == Token.STRING:
-            text = reader.text()
-            found = True
-        elif not reader.leave(value):
-            return bad_json()
-    if not found:
-        return invalid(b"messages", CONTENT_MESSAGE)
-    return text
 
 
 def read_prompt(backend: Backend, body: Slice[u8], at: usize) -> ApiError | None:

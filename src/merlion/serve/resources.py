@@ -3,12 +3,13 @@
 Each function writes a body into `out`; the server puts the head before it.
 """
 
-from bare import Bytes, Slice, Struct, u8, u32, u64
+from bare import Bytes, Slice, Struct, u8, u32, u64, usize
 from bare.text import Writer
 from merlion.serve.backend import Backend
-from merlion.serve.errors import ApiError, bad_json, invalid
+from merlion.serve.errors import ApiError, invalid
 from merlion.serve.json_reader import JsonReader, Token, parse_integer
 from merlion.serve.json_writer import write_escaped
+from merlion.serve.members import read_body
 from merlion.serve.prompt import prompt_error
 from merlion.serve.replies import write_model
 
@@ -36,41 +37,42 @@ class TokenizeRequest(Struct):
     found: bool
     parse_special: bool
 
-    def parse(self, body: Slice[u8]) -> ApiError | None:
-        """Read the fields."""
-        self.found = False
-        self.parse_special = True
-        reader = JsonReader.zeroed(data=body)
-        if reader.next() != Token.OBJECT:
-            return bad_json()
-        while True:
-            token = reader.next()
-            if token == Token.OBJECT_END:
-                break
-            if token != Token.KEY:
-                return bad_json()
-            key = reader.text()
-            value = reader.next()
-            if key == b"content" or key == b"prompt":
-                if value != Token.STRING:
-                    return invalid(b"content", b"content must be a string.")
-                self.content = reader.text()
-                self.found = True
-            elif key == b"parse_special":
-                self.parse_special = value != Token.FALSE
-            if not reader.leave(value):
-                return bad_json()
-        if reader.next() != Token.END:
-            return bad_json()
-        return None if self.found else invalid(b"content", b"content is required.")
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """One field."""
+        if key == b"content" or key == b"prompt":
+            if first != Token.STRING:
+                return invalid(b"content", b"content must be a string.")
+            self.content = reader.text()
+            self.found = True
+        elif key == b"parse_special":
+            self.parse_special = first != Token.FALSE
+        return None
+
+
+class DetokenizeRequest(Struct):
+    """The body of /detokenize. `tokens_at` is where the list starts in the body."""
+
+    tokens_at: usize
+    found: bool
+
+    def member(self, reader: JsonReader, key: Bytes, first: Token) -> ApiError | None:
+        """The list is only located."""
+        if key == b"tokens":
+            if first != Token.ARRAY:
+                return invalid(b"tokens", TOKENS_MESSAGE)
+            self.tokens_at = reader.value_at
+            self.found = True
+        return None
 
 
 def tokenize(out: Writer, backend: Backend, body: Slice[u8]) -> ApiError | None:
     """`{"tokens": [...], "count": n}`."""
-    request = TokenizeRequest.zeroed()
-    error = request.parse(body)
+    request = TokenizeRequest.zeroed(parse_special=True)
+    error = read_body(body, request)
     if error is not None:
         return error
+    if not request.found:
+        return invalid(b"content", b"content is required.")
     backend.prompt_clear()
     refused = backend.prompt_text(request.content, request.parse_special)
     if refused is not None:
@@ -90,29 +92,16 @@ def tokenize(out: Writer, backend: Backend, body: Slice[u8]) -> ApiError | None:
 
 def detokenize(out: Writer, backend: Backend, text: Slice[u8], body: Slice[u8]) -> ApiError | None:
     """`{"content": "..."}`. `text` is scratch: escaping needs whole UTF-8 sequences."""
-    plain = Writer(text)
-    reader = JsonReader.zeroed(data=body)
-    if reader.next() != Token.OBJECT:
-        return bad_json()
-    found = False
-    while True:
-        token = reader.next()
-        if token == Token.OBJECT_END:
-            break
-        if token != Token.KEY:
-            return bad_json()
-        if reader.text() == b"tokens":
-            plain.clear()
-            error = read_pieces(reader, backend, plain)
-            if error is not None:
-                return error
-            found = True
-        elif reader.skip() == Token.ERROR:
-            return bad_json()
-    if reader.next() != Token.END:
-        return bad_json()
-    if not found:
+    request = DetokenizeRequest.zeroed()
+    error = read_body(body, request)
+    if error is not None:
+        return error
+    if not request.found:
         return invalid(b"tokens", b"tokens is required.")
+    plain = Writer(text)
+    error = read_pieces(JsonReader.zeroed(data=body, at=request.tokens_at), backend, plain)
+    if error is not None:
+        return error
     out.text(b'{"content":"')
     write_escaped(out, plain.written())
     out.text(b'"}')
@@ -121,14 +110,11 @@ def detokenize(out: Writer, backend: Backend, text: Slice[u8], body: Slice[u8]) 
 
 def read_pieces(reader: JsonReader, backend: Backend, plain: Writer) -> ApiError | None:
     """The list of ids; their bytes go to `plain`."""
-    if reader.next() != Token.ARRAY:
-        return invalid(b"tokens", TOKENS_MESSAGE)
+    reader.next()
     while True:
         token = reader.next()
         if token == Token.ARRAY_END:
             return None
-        if token == Token.ERROR:
-            return bad_json()
         value = parse_integer(reader.raw) if token == Token.NUMBER else None
         if value is None or value < 0 or value > 0xFFFF_FFFF:
             return invalid(b"tokens", TOKENS_MESSAGE)
