@@ -1,6 +1,6 @@
 """Kernels against the machine: GB/s of a row times a matrix, G multiply-adds/s of a batch.
 
-    python bench/kernels.py [--level 0|1|2]
+    python bench/kernels.py [--level NAME]
 
 One thread. The limits are measured in the same run: reading the same amount of memory, and
 independent int8 multiply-adds. Times are of the thread, so that a neighbour on the core does not
@@ -11,9 +11,9 @@ import argparse
 import time
 from collections.abc import Callable
 
-import bare.simd
 from bare import Arena, f32, static, u8
 from bare.compiler.jit import load
+from bare.simd import LEVELS, set_level
 from merlion.engine.kernels import activations, attention
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kv_cache import KvCache
@@ -21,6 +21,7 @@ from merlion.engine.quant import Format
 from merlion.engine.repack import allocate
 from merlion.engine.tensor import Matrix
 from merlion.hosted import probes
+from merlion.hosted.code import host_level
 
 MEBIBYTE = 1 << 20
 FORMATS = (Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.F16)
@@ -46,13 +47,13 @@ def matrix_of(form: Format, rows: int, columns: int, space: Arena) -> Matrix:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--level", type=int, default=2)
+    parser.add_argument("--level", choices=LEVELS, default=LEVELS[host_level()])
     level = parser.parse_args().level
     entries = [probes.read_all, probes.multiply_int8, matmul, activations.quantise_row]
     program = load([*entries, attention.attend])
     read, multiply, product, _ = (program.function(entry) for entry in entries)
-    bare.simd.set_level(level)
-    print("level", bare.simd.LEVELS[level])
+    set_level(LEVELS.index(level))
+    print("level", level)
 
     space = Arena(static(u8, 700 * MEBIBYTE))
     data = space.slice(u8, 96 * MEBIBYTE)
@@ -61,14 +62,13 @@ def main() -> None:
     print(f"read            {len(data) / seconds / 1e9:8.1f} GB/s")
     rounds = 1_000_000
     seconds = best(lambda: multiply(data, rounds), 3)
-    lanes = (16, 32, 64)[level]
+    lanes = 16 if level == "baseline" else 64 if level.startswith("avx512") else 32
     print(f"int8 peak       {rounds * 12 * lanes / seconds / 1e9:8.1f} GMAC/s")
 
     for form in FORMATS:
         mark = space.mark()
         measure_format(form, product, space)
         space.reset(mark)
-    measure_attention(program.function(attention.attend), space)
 
 
 def measure_format(form: Format, product: Callable[..., object], space: Arena) -> None:
@@ -76,17 +76,17 @@ def measure_format(form: Format, product: Callable[..., object], space: Arena) -
     big = matrix_of(form, 96 * 1024, 1536, space)
     small = matrix_of(form, 1536, 576, space)
     wide = space.alloc(activations.Activations)
-    wide.init(space, 4, 1536)
+    wide.init(space, 1, 1536)
     narrow = space.alloc(activations.Activations)
     narrow.init(space, 128, 576)
     output = space.slice(f32, 128 * 1536)
-    seconds = best(lambda: product(big, wide, 1, output, big.rows, 0, big.groups))
+    seconds = best(lambda: product(big, wide, 1, output, big.rows, 0, big.groups, False))
     line = f"{form.name:5} row {big.stored_bytes() / seconds / 1e9:8.1f} GB/s   batch of"
     for count in (1, 4, 8, 16, 64, 128):
 
         def batch(count: int = count) -> None:
             for _ in range(20):
-                product(small, narrow, count, output, 1536, 0, small.groups)
+                product(small, narrow, count, output, 1536, 0, small.groups, False)
 
         work = 20 * count * small.rows * small.columns
         line += f"  {count}: {work / best(batch) / 1e9:.0f}"

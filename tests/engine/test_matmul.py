@@ -7,7 +7,6 @@ import pytest
 
 from bare import f32
 from merlion.engine.kernels import definition
-from merlion.engine.kernels.shapes import padded_rows
 from merlion.engine.quant import Format, is_quantised
 from tests.engine.levels import kernel_levels
 from tests.engine.matrices import (
@@ -30,9 +29,9 @@ def product(impl: Any, weights: Floats, inputs: Floats, form: Format) -> tuple[F
     space = arena(1 << 18)
     matrix, exact = make_matrix(weights, form, space)
     count = len(inputs)
-    output = space.slice(f32, padded_rows(count) * STRIDE)
+    output = space.slice(f32, count * STRIDE)
     activations = make_inputs(inputs, space, impl.quantise_row)
-    impl.matmul(matrix, activations, count, output, STRIDE, 0, matrix.groups)
+    impl.matmul(matrix, activations, count, output, STRIDE, 0, matrix.groups, False)
     found = array_of(output).reshape(-1, STRIDE)[:count, :ROWS]
     seen = quantised(inputs) if is_quantised(form) else inputs
     return found, seen @ exact.T
@@ -67,9 +66,9 @@ def test_shares_of_the_groups_make_the_whole(impl: Any) -> None:
     activations = make_inputs(inputs, space, impl.quantise_row)
     whole = space.slice(f32, 48)
     parts = space.slice(f32, 48)
-    impl.matmul(matrix, activations, 1, whole, 48, 0, 3)
-    impl.matmul(matrix, activations, 1, parts, 48, 2, 3)
-    impl.matmul(matrix, activations, 1, parts, 48, 0, 2)
+    impl.matmul(matrix, activations, 1, whole, 48, 0, 3, False)
+    impl.matmul(matrix, activations, 1, parts[32:], 48, 2, 3, False)
+    impl.matmul(matrix, activations, 1, parts, 48, 0, 2, False)
     np.testing.assert_array_equal(array_of(whole), array_of(parts))
 
 
@@ -81,8 +80,33 @@ def test_kernels_agree_with_their_scalar_definition(impl: Any, form: Format) -> 
     space = arena(1 << 18)
     matrix, _ = make_matrix(weights, form, space)
     activations = make_inputs(inputs, space)
-    output = space.slice(f32, padded_rows(2) * STRIDE)
-    impl.matmul(matrix, activations, 2, output, STRIDE, 0, matrix.groups)
+    output = space.slice(f32, 2 * STRIDE)
+    impl.matmul(matrix, activations, 2, output, STRIDE, 0, matrix.groups, False)
     for row, lane in ((0, 0), (1, 5), (1, 23)):
         wanted = definition.product(matrix, activations, row, lane)
         assert output[row * STRIDE + lane] == pytest.approx(wanted, rel=2e-6, abs=2e-5)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_product_is_added_to_what_is_there(impl: Any, form: Format, count: int) -> None:
+    random = np.random.default_rng(7)
+    weights = random.standard_normal((ROWS, COLUMNS)).astype(np.float32)
+    inputs = random.standard_normal((count, COLUMNS)).astype(np.float32)
+    space = arena(1 << 18)
+    matrix, _ = make_matrix(weights, form, space)
+    activations = make_inputs(inputs, space, impl.quantise_row)
+    plain = space.slice(f32, count * STRIDE)
+    added = space.slice(f32, count * STRIDE)
+    added.fill(0.5)
+    impl.matmul(matrix, activations, count, plain, STRIDE, 0, matrix.groups, False)
+    impl.matmul(matrix, activations, count, added, STRIDE, 0, matrix.groups, True)
+    np.testing.assert_array_equal(array_of(plain) + np.float32(0.5), array_of(added))
+
+
+def test_more_inputs_than_a_slab(impl: Any) -> None:
+    random = np.random.default_rng(8)
+    weights = random.standard_normal((ROWS, COLUMNS)).astype(np.float32)
+    inputs = random.standard_normal((70, COLUMNS)).astype(np.float32)
+    found, wanted = product(impl, weights, inputs, Format.Q4_0)
+    np.testing.assert_allclose(found, wanted, rtol=2e-6, atol=2e-5)

@@ -35,13 +35,6 @@ def test_silu_multiply(impl: Any, length: int) -> None:
     np.testing.assert_allclose(array_of(out), wanted, rtol=2e-6, atol=1e-30)
 
 
-def test_add_to(impl: Any) -> None:
-    space = arena(4096)
-    row = floats(space, np.arange(21, dtype=np.float32))
-    impl.add_to(row, floats(space, np.full(21, 0.5, np.float32)))
-    np.testing.assert_array_equal(array_of(row), np.arange(21) + np.float32(0.5))
-
-
 def test_rotation_of_two_heads_in_two_parts(impl: Any) -> None:
     head, rotary, base, position = 8, 6, 10000.0, 5
     values = np.random.default_rng(6).standard_normal(16).astype(np.float32)

@@ -10,7 +10,7 @@ computes a value, and with what beside it, never changes the value.
 from enum import IntEnum
 
 from bare import Slice, Struct, f32, u64, usize
-from merlion.engine.kernels.activations import Activations, quantise, quantise_row
+from merlion.engine.kernels.activations import Activations, quantise, quantise_block, quantise_row
 from merlion.engine.kernels.attention import (
     RANGE,
     TILE_QUERIES,
@@ -22,10 +22,11 @@ from merlion.engine.kernels.attention import (
 )
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kernels.rope import rotate
-from merlion.engine.kernels.rows import add_to, rms_norm, silu_multiply
+from merlion.engine.kernels.rows import rms_norm, silu_multiply
 from merlion.engine.kernels.shapes import BLOCK, GROUP
 from merlion.engine.kv_cache import KvCache
 from merlion.engine.model import Layer, Model
+from merlion.engine.quant import is_quantised
 from merlion.engine.shares import overlap, share
 from merlion.engine.tensor import Matrix
 from merlion.engine.workspace import PRIVATE_ROWS, Batch, Desk, Run, Workspace
@@ -37,6 +38,7 @@ CHUNKS_FEW = 2
 LONG_PART = 3  # Of 4.
 CHUNKS_MANY = 8
 ROWS_MANY = 32
+GROUPS_A_BLOCK = BLOCK // GROUP
 
 
 class Phase(IntEnum):
@@ -76,6 +78,7 @@ class Llama(Struct):
         self.batch.find_runs(model.head_count_kv, model.head_count // model.head_count_kv)
         for row in range(self.batch.count):
             model.embed(self.batch.tokens[row], self.hidden_row(row))
+        self.work.begin(self.batch.count)
         self.layer = 0
         self.phase = Phase.END
         if len(model.layers) > 0 and self.batch.count > 0:
@@ -100,6 +103,8 @@ class Llama(Struct):
             self.phase = Phase.NORM_HEADS
         else:
             self.phase = Phase(self.phase + 1)
+            if self.phase == Phase.NORM_LOGITS:
+                self.work.normed.rows = self.batch.wanted_count
 
     def count_chunks(self) -> usize:
         """Into how many chunks to cut the units of this phase."""
@@ -139,7 +144,7 @@ class Llama(Struct):
             case Phase.OUTPUT:
                 return layer.output.groups
             case Phase.FEED:
-                return (layer.gate.groups + 1) // 2
+                return (layer.gate.groups + GROUPS_A_BLOCK - 1) // GROUPS_A_BLOCK
             case Phase.DOWN:
                 return layer.down.groups
             case Phase.NORM_LOGITS:
@@ -166,8 +171,7 @@ class Llama(Struct):
                 self.add_product(layer.output, self.attended_inputs(desk), first, last)
             case Phase.FEED:
                 inputs = self.normed_inputs(desk, layer.feed_norm)
-                last = min(last * 2, layer.gate.groups)
-                self.gate_and_up(layer, inputs, first * 2, last)
+                self.gate_and_up(layer, desk, inputs, first, last)
             case Phase.DOWN:
                 self.add_product(layer.down, work.feed, first, last)
             case Phase.LOGITS:
@@ -198,8 +202,8 @@ class Llama(Struct):
 
     def hidden_row(self, row: usize) -> Slice[f32]:
         """The residual stream of one row."""
-        width = self.model.width
-        return self.work.hidden[row * width : (row + 1) * width]
+        start = row * self.work.width_stride
+        return self.work.hidden[start : start + self.model.width]
 
     def normed_inputs(self, desk: Desk, weight: Slice[f32]) -> Activations:
         """The normed rows, as inputs of a product: the member's own, or shared by all."""
@@ -207,6 +211,7 @@ class Llama(Struct):
             return self.work.normed
         if desk.number != self.number:
             desk.number = self.number
+            desk.normed.rows = self.batch.count
             for row in range(self.batch.count):
                 self.normalise_row(row, weight, desk.normed, row)
         return desk.normed
@@ -228,9 +233,12 @@ class Llama(Struct):
         q_first, q_last = overlap(first, last, 0, queries)
         k_first, k_last = overlap(first, last, queries, keys)
         v_first, v_last = overlap(first, last, queries + keys, layer.value.groups)
-        matmul(layer.query, inputs, count, work.queries, work.query_stride, q_first, q_last)
-        matmul(layer.key, inputs, count, work.keys, work.key_stride, k_first, k_last)
-        matmul(layer.value, inputs, count, work.values, work.key_stride, v_first, v_last)
+        out = work.queries[q_first * GROUP :]
+        matmul(layer.query, inputs, count, out, work.query_stride, q_first, q_last, False)
+        out = work.keys[k_first * GROUP :]
+        matmul(layer.key, inputs, count, out, work.key_stride, k_first, k_last, False)
+        out = work.values[v_first * GROUP :]
+        matmul(layer.value, inputs, count, out, work.key_stride, v_first, v_last, False)
 
         q_end = min(q_last * GROUP, layer.query.rows)
         k_end = min(k_last * GROUP, layer.key.rows)
@@ -321,6 +329,7 @@ class Llama(Struct):
         if desk.number == self.number:
             return desk.attended
         desk.number = self.number
+        desk.attended.rows = self.batch.count
         size = self.model.head_size
         stride = partial_stride(size)
         sums = desk.partials[:stride]
@@ -341,28 +350,34 @@ class Llama(Struct):
     def add_product(self, matrix: Matrix, inputs: Activations, first: usize, last: usize) -> None:
         """hidden += matrix * inputs, for some groups of the matrix."""
         work = self.work
-        matmul(matrix, inputs, self.batch.count, work.delta, work.width_stride, first, last)
-        start = first * GROUP
-        end = min(last * GROUP, matrix.rows)
-        for row in range(self.batch.count):
-            at = row * work.width_stride
-            add_to(self.hidden_row(row)[start:end], work.delta[at + start : at + end])
+        out = work.hidden[first * GROUP :]
+        matmul(matrix, inputs, self.batch.count, out, work.width_stride, first, last, True)
 
-    def gate_and_up(self, layer: Layer, inputs: Activations, first: usize, last: usize) -> None:
-        """feed = silu(gate * inputs) * (up * inputs), in whole blocks of activations."""
-        work = self.work
+    def gate_and_up(
+        self, layer: Layer, desk: Desk, inputs: Activations, first: usize, last: usize
+    ) -> None:
+        """feed = silu(gate * inputs) * (up * inputs), for blocks [first, last) of `feed`.
+
+        A block at a time, of all rows: what lies between the products stays in the L1 cache.
+        """
+        feed = self.work.feed
         count = self.batch.count
-        matmul(layer.gate, inputs, count, work.gate, work.feed_stride, first, last)
-        matmul(layer.up, inputs, count, work.up, work.feed_stride, first, last)
-        start = first * GROUP
-        end = min(last * GROUP, layer.gate.rows)
-        for row in range(count):
-            at = row * work.feed_stride
-            gate = work.gate[at + start : at + end]
-            up = work.up[at + start : at + end]
-            silu_multiply(gate, up, work.feed.row(row)[start:end])
-            if self.model.uses_int8:
-                quantise(work.feed, row, start // BLOCK, end // BLOCK)
+        gate = desk.gate[: count * BLOCK]
+        up = desk.up[: count * BLOCK]
+        for block in range(first, last):
+            group = block * GROUPS_A_BLOCK
+            end = min(group + GROUPS_A_BLOCK, layer.gate.groups)
+            matmul(layer.gate, inputs, count, gate, BLOCK, group, end, False)
+            matmul(layer.up, inputs, count, up, BLOCK, group, end, False)
+            silu_multiply(gate, up, gate)
+            if is_quantised(layer.down.format):
+                quantise_block(feed, block, gate, BLOCK)
+            else:
+                start = block * BLOCK
+                length = min(BLOCK, layer.gate.rows - start)
+                for row in range(count):
+                    values = gate[row * BLOCK : row * BLOCK + length]
+                    feed.row(row)[start : start + length].copy_from(values)
 
     def project_logits(self, desk: Desk, first: usize, last: usize) -> None:
         """Logits of the wanted rows, for some groups of the vocabulary."""
@@ -372,8 +387,10 @@ class Llama(Struct):
             inputs = desk.normed
             if desk.number != self.number:
                 desk.number = self.number
+                desk.normed.rows = wanted
                 for i in range(wanted):
                     row = usize(self.batch.wanted[i])
                     self.normalise_row(row, self.model.output_norm, inputs, i)
         stride = self.work.logits_stride
-        matmul(self.model.output, inputs, wanted, self.work.logits, stride, first, last)
+        out = self.work.logits[first * GROUP :]
+        matmul(self.model.output, inputs, wanted, out, stride, first, last, False)

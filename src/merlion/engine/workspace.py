@@ -12,7 +12,7 @@ from merlion.engine.kernels.attention import (
     QueryTile,
     partial_stride,
 )
-from merlion.engine.kernels.shapes import GROUP, PANEL, group_count
+from merlion.engine.kernels.shapes import BLOCK, GROUP, group_count
 from merlion.engine.model import Model
 
 # Up to this many rows every member computes the norms for itself: cheaper than a phase.
@@ -109,6 +109,8 @@ class Desk(Struct):
     normed: Activations  # PRIVATE_ROWS rows of width.
     attended: Activations  # PRIVATE_ROWS rows of heads.
     tile: QueryTile
+    gate: Slice[f32]  # [row][BLOCK]
+    up: Slice[f32]  # [row][BLOCK]
     partials: Slice[f32]  # [2][TILE_QUERIES][partial stride]
     padding: Array[u8] = array(64)
 
@@ -116,22 +118,18 @@ class Desk(Struct):
 class Workspace(Struct):
     """Where a forward pass keeps its rows. A stride is an output length in whole groups."""
 
-    hidden: Slice[f32]  # [row][width], the residual stream.
+    hidden: Slice[f32]  # [row][width_stride], the residual stream.
     normed: Activations  # [row][width]
     attended: Activations  # [row][head_count * head_size]
     feed: Activations  # [row][hidden]
     queries: Slice[f32]  # [row][query_stride]
     keys: Slice[f32]  # [row][key_stride]
     values: Slice[f32]  # [row][key_stride]
-    delta: Slice[f32]  # [row][width_stride], what a sub-layer adds.
-    gate: Slice[f32]  # [row][feed_stride]
-    up: Slice[f32]  # [row][feed_stride]
     logits: Slice[f32]  # [wanted row][logits_stride]
     partials: Slice[f32]  # [row][head][range][partial stride], of a private batch.
     query_stride: usize
     key_stride: usize
     width_stride: usize
-    feed_stride: usize
     logits_stride: usize
     ranges: usize  # Of positions in the context.
     desks: Slice[Desk]  # [member]
@@ -146,47 +144,49 @@ class Workspace(Struct):
         context: usize,
     ) -> None:
         """Take the storage for batches of `rows_max` rows."""
-        rows = (rows_max + PANEL - 1) // PANEL * PANEL
-        wanted = (wanted_max + PANEL - 1) // PANEL * PANEL
         heads = model.head_count * model.head_size
         self.query_stride = group_count(heads) * GROUP
         self.key_stride = group_count(model.head_count_kv * model.head_size) * GROUP
         self.width_stride = group_count(model.width) * GROUP
-        self.feed_stride = group_count(model.hidden) * GROUP
         self.logits_stride = group_count(model.vocabulary) * GROUP
         self.ranges = (context + RANGE - 1) // RANGE
         partial = partial_stride(model.head_size)
 
-        self.hidden = arena.slice(f32, rows * model.width)
-        self.normed.init(arena, rows, model.width)
-        self.attended.init(arena, rows, heads)
-        self.feed.init(arena, rows, model.hidden)
-        self.queries = arena.slice(f32, rows * self.query_stride)
-        self.keys = arena.slice(f32, rows * self.key_stride)
-        self.values = arena.slice(f32, rows * self.key_stride)
-        self.delta = arena.slice(f32, rows * self.width_stride)
-        self.gate = arena.slice(f32, rows * self.feed_stride)
-        self.up = arena.slice(f32, rows * self.feed_stride)
-        self.logits = arena.slice(f32, wanted * self.logits_stride)
+        self.hidden = arena.slice(f32, rows_max * self.width_stride)
+        self.normed.init(arena, rows_max, model.width)
+        self.attended.init(arena, rows_max, heads)
+        self.feed.init(arena, rows_max, model.hidden)
+        self.queries = arena.slice(f32, rows_max * self.query_stride)
+        self.keys = arena.slice(f32, rows_max * self.key_stride)
+        self.values = arena.slice(f32, rows_max * self.key_stride)
+        self.logits = arena.slice(f32, wanted_max * self.logits_stride)
         self.partials = arena.slice(f32, PRIVATE_ROWS * model.head_count * self.ranges * partial)
         self.desks = arena.slice(Desk, members)
         for desk in self.desks:
             desk.normed.init(arena, PRIVATE_ROWS, model.width)
             desk.attended.init(arena, PRIVATE_ROWS, heads)
+            desk.gate = arena.slice(f32, rows_max * BLOCK)
+            desk.up = arena.slice(f32, rows_max * BLOCK)
             desk.tile.init(arena)
             desk.partials = arena.slice(f32, 2 * TILE_QUERIES * partial)
+
+    def begin(self, rows: usize) -> None:
+        """Prepare for a batch of `rows` rows."""
+        self.normed.rows = rows
+        self.attended.rows = rows
+        self.feed.rows = rows
 
 
 def workspace_bytes(
     model: Model, rows_max: usize, wanted_max: usize, members: usize, context: usize
 ) -> usize:
     """Arena bytes that `Workspace.init` and `Batch.init` take, with room for alignment."""
-    rows = rows_max + PANEL
     heads = model.head_count * model.head_size
     partial = partial_stride(model.head_size)
-    floats = rows * (model.width * 4 + heads * 4 + model.hidden * 5 + 8 * GROUP)
-    floats += (wanted_max + PANEL) * (model.vocabulary + GROUP)
+    floats = rows_max * (model.width * 2 + heads * 4 + model.hidden + 8 * GROUP)
+    floats += wanted_max * (model.vocabulary + GROUP)
     floats += PRIVATE_ROWS * model.head_count * (context // RANGE + 1) * partial
-    int8 = rows * (model.width + heads + model.hidden) * 2
-    member = PANEL * (model.width + heads) * 7 + TILE_QUERIES * (RANGE + 2 * partial) * 4 + 4096
-    return floats * 4 + int8 + members * member + rows * 64 + 8192
+    int8 = rows_max * (model.width + heads + model.hidden) * 2
+    member = PRIVATE_ROWS * (model.width + heads) * 7 + rows_max * BLOCK * 8
+    member += TILE_QUERIES * (RANGE + 2 * partial) * 4 + 4096
+    return floats * 4 + int8 + members * member + rows_max * 64 + 8192

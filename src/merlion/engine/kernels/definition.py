@@ -6,7 +6,7 @@ and add, and keeps several partial sums; integer dot products are equal.
 
 from bare import Slice, f16, f32, f64, i32, usize
 from merlion.engine.elementary import exp
-from merlion.engine.kernels.activations import Activations, block_index
+from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK
 from merlion.engine.quant import Format, is_quantised
 from merlion.engine.repack import unpacked_value
@@ -28,7 +28,7 @@ def product_int8(matrix: Matrix, inputs: Activations, row: usize, output: usize)
     """The sum over blocks of weight scale * input scale * (integer dot product) + minimum."""
     total: f32 = 0.0
     for block in range(matrix.blocks):
-        at = block_index(matrix.blocks, row, block)
+        at = inputs.block_index(row, block)
         group = output // 16 * matrix.blocks + block
         scale = matrix.scales[group * 16 + output % 16]
         dot: i32 = 0

@@ -2,10 +2,13 @@
 
 from bare import Slice, f32, usize
 from merlion.engine.kernels.activations import Activations
-from merlion.engine.kernels.matmul_float import matmul_f16, matmul_f32
-from merlion.engine.kernels.matmul_q4_0 import matmul_q4_0
-from merlion.engine.kernels.matmul_q4_1 import matmul_q4_1
-from merlion.engine.kernels.matmul_q8_0 import matmul_q8_0
+from merlion.engine.kernels.matmul_float import matmul_float
+from merlion.engine.kernels.matmul_int8 import (
+    PackedQ4_0,
+    PackedQ4_1,
+    PackedQ8_0,
+    matmul_int8,
+)
 from merlion.engine.quant import Format
 from merlion.engine.tensor import Matrix
 
@@ -16,24 +19,27 @@ def matmul(
     count: usize,
     output: Slice[f32],
     stride: usize,
-    first_group: usize,
-    last_group: usize,
+    first: usize,
+    last: usize,
+    accumulate: bool,
 ) -> None:
-    """Rows of groups [first_group, last_group) for `count` inputs.
+    """Output rows of groups [first, last) for `count` inputs.
 
-    `output` is [input][stride]; it holds `padded_rows(count)` inputs of which the last few are
-    garbage. Quantised formats read the int8 form of `inputs`, the others its f32 values.
+    `output` is [input][stride]; its first column is the first row of group `first`, and whole
+    groups are written. `accumulate` adds the product to what is there. Quantised formats read the
+    int8 form of `inputs`, the others its f32 values.
     """
-    if first_group >= last_group:
+    if first >= last or count == 0:
         return
+    assert inputs.columns == matrix.columns
     match matrix.format:
         case Format.Q4_0:
-            matmul_q4_0(matrix, inputs, count, output, stride, first_group, last_group)
+            matmul_int8(PackedQ4_0, matrix, inputs, count, output, stride, first, last, accumulate)
         case Format.Q8_0:
-            matmul_q8_0(matrix, inputs, count, output, stride, first_group, last_group)
+            matmul_int8(PackedQ8_0, matrix, inputs, count, output, stride, first, last, accumulate)
         case Format.Q4_1:
-            matmul_q4_1(matrix, inputs, count, output, stride, first_group, last_group)
+            matmul_int8(PackedQ4_1, matrix, inputs, count, output, stride, first, last, accumulate)
         case Format.F16:
-            matmul_f16(matrix, inputs, count, output, stride, first_group, last_group)
+            matmul_float(matrix.halves, inputs, count, output, stride, first, last, accumulate)
         case Format.F32:
-            matmul_f32(matrix, inputs, count, output, stride, first_group, last_group)
+            matmul_float(matrix.floats, inputs, count, output, stride, first, last, accumulate)

@@ -4,70 +4,58 @@ Each output has two accumulators, over even and over odd inputs, added at the en
 independent chains for a single row to keep up with memory.
 """
 
+from typing import ClassVar
+
 from bare import Slice, f32, stack, unchecked, unroll, usize
 from bare.simd import Vec, fma, multiversion
 from merlion.engine.kernels.activations import Activations
-from merlion.engine.kernels.shapes import FLOAT_TILES, GROUP, Tile, padded_rows
-from merlion.engine.tensor import Matrix
+from merlion.engine.kernels.shapes import GROUP
+
+
+class Tile:
+    """How many inputs one pass over a group of weights multiplies (compile time only)."""
+
+    COLUMNS: ClassVar[int] = 1
+
+
+class Four(Tile):
+    """Enough to be bound by arithmetic."""
+
+    COLUMNS = 4
+
+
+TILES = (Four, Tile)
 
 
 @multiversion
 @unchecked("the group range and the sizes of all three operands are asserted at entry")
-def matmul_f16(
-    matrix: Matrix,
+def matmul_float[E](
+    weights: Slice[E],
     inputs: Activations,
     count: usize,
     output: Slice[f32],
     stride: usize,
     first_group: usize,
     last_group: usize,
+    accumulate: bool,
 ) -> None:
-    """Rows of groups [first_group, last_group) for `count` inputs: output [input][stride]."""
-    columns = padded_rows(count)
-    assert inputs.columns == matrix.columns
-    assert last_group * matrix.columns * GROUP <= len(matrix.halves)
-    assert columns * matrix.columns <= len(inputs.values)
-    assert last_group * GROUP <= stride
-    assert columns * stride <= len(output)
+    """As `matmul`, for weights [group][column][GROUP]."""
+    columns = inputs.columns
+    assert first_group < last_group
+    assert 0 < count <= inputs.rows
+    assert last_group * columns * GROUP <= len(weights)
+    assert count * columns <= len(inputs.values)
+    assert (count - 1) * stride + (last_group - first_group) * GROUP <= len(output)
 
     for group in range(first_group, last_group):
-        weights = matrix.halves[group * matrix.columns * GROUP :]
+        of_group = weights[group * columns * GROUP :]
         column: usize = 0
-        for tile in FLOAT_TILES:
-            while columns - column >= tile.COLUMNS:
+        for tile in TILES:
+            while count - column >= tile.COLUMNS:
                 for part in range(0, GROUP, Vec[f32].lanes):
-                    at = column * stride + group * GROUP + part
-                    tile_float(tile, weights, inputs, part, column, output[at:], stride)
-                column += tile.COLUMNS
-
-
-@multiversion
-@unchecked("the group range and the sizes of all three operands are asserted at entry")
-def matmul_f32(
-    matrix: Matrix,
-    inputs: Activations,
-    count: usize,
-    output: Slice[f32],
-    stride: usize,
-    first_group: usize,
-    last_group: usize,
-) -> None:
-    """As `matmul_f16`, for F32 weights."""
-    columns = padded_rows(count)
-    assert inputs.columns == matrix.columns
-    assert last_group * matrix.columns * GROUP <= len(matrix.floats)
-    assert columns * matrix.columns <= len(inputs.values)
-    assert last_group * GROUP <= stride
-    assert columns * stride <= len(output)
-
-    for group in range(first_group, last_group):
-        weights = matrix.floats[group * matrix.columns * GROUP :]
-        column: usize = 0
-        for tile in FLOAT_TILES:
-            while columns - column >= tile.COLUMNS:
-                for part in range(0, GROUP, Vec[f32].lanes):
-                    at = column * stride + group * GROUP + part
-                    tile_float(tile, weights, inputs, part, column, output[at:], stride)
+                    at = column * stride + (group - first_group) * GROUP + part
+                    out = output[at:]
+                    tile_float(tile, of_group, inputs, part, column, out, stride, accumulate)
                 column += tile.COLUMNS
 
 
@@ -80,6 +68,7 @@ def tile_float[T: Tile, E](
     column: usize,
     output: Slice[f32],
     stride: usize,
+    accumulate: bool,
 ) -> None:
     """One group for inputs [column, column + tile.COLUMNS); `output` starts at its first lane."""
     length = inputs.columns
@@ -99,4 +88,7 @@ def tile_float[T: Tile, E](
             x = start + c * length + length - 1
             even[c] = fma(weight_0, Vec[f32].splat(inputs.values[x]), even[c])
     for c in unroll(tile.COLUMNS):
-        (even[c] + odd[c]).store(output, c * stride)
+        total = even[c] + odd[c]
+        if accumulate:
+            total = total + Vec[f32].load(output, c * stride)
+        total.store(output, c * stride)

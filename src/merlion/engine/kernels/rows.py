@@ -49,19 +49,6 @@ def sum_of_partials(partial: Slice[f32]) -> f32:
 
 
 @multiversion
-@unchecked("the lengths are asserted equal")
-def add_to(row: Slice[f32], delta: Slice[f32]) -> None:
-    """row += delta."""
-    assert len(row) == len(delta)
-    lanes = Vec[f32].lanes
-    whole = len(row) // lanes * lanes
-    for i in range(0, whole, lanes):
-        (Vec[f32].load(row, i) + Vec[f32].load(delta, i)).store(row, i)
-    for i in range(whole, len(row)):
-        row[i] = row[i] + delta[i]
-
-
-@multiversion
 @unchecked("the lengths are asserted equal; the tail is computed in buffers of one vector")
 def silu_multiply(gate: Slice[f32], up: Slice[f32], out: Slice[f32]) -> None:
     """out = gate * sigmoid(gate) * up."""

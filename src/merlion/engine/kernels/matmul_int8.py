@@ -1,0 +1,276 @@
+"""Matrix product with quantised weights: exact int8 dot products by block, f32 across blocks.
+
+Stored weights are unsigned (tensor.py). Of a block of 32 columns,
+
+    output += (w_scale * x_scale) * dot(u - bias, x) + w_minimum * (x_scale * sum(x))
+
+where dot(u - bias, x) = dot(u, x) - bias * sum(x), and that correction is where the integer sum
+starts. Blocks are added in order, whatever is computed beside them.
+
+Many inputs: a block of weights is unpacked into registers once and multiplied with every input,
+whose totals wait in the L1 cache. So weights stream through once, in the order they have in memory,
+and a broadcast input serves two groups: an operand in memory costs a seventh of the rate of
+vpdpbusd. One input: the total stays in a register.
+"""
+
+from typing import ClassVar
+
+from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
+from bare.cpu import prefetch_l2
+from bare.simd import Vec, dot4, dot4_small, exact_dot4, fma, multiversion, select
+from merlion.engine.kernels.activations import Activations
+from merlion.engine.kernels.shapes import BLOCK, GROUP
+from merlion.engine.tensor import Matrix
+
+SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
+LINE = 64
+AHEAD_BYTES = 4096  # Of weights, to the L2 cache: up to a quarter more bandwidth than without.
+
+
+class Packing:
+    """How a format keeps the quants of a block (compile time only)."""
+
+    BYTES: ClassVar[int] = 256  # Of a block of a group.
+    BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
+    HAS_MINIMUM: ClassVar[bool] = False
+
+
+class PackedQ4_0(Packing):
+    """Nibbles q + 8."""
+
+    BIAS = 8
+
+
+class PackedQ4_1(Packing):
+    """Nibbles q, and a minimum a block."""
+
+    HAS_MINIMUM = True
+
+
+class PackedQ8_0(Packing):
+    """Bytes q + 128."""
+
+    BYTES = 512
+    BIAS = 128
+
+
+class Tile:
+    """How many groups one pass multiplies (compile time only)."""
+
+    GROUPS: ClassVar[int] = 1
+
+
+class Single(Tile):
+    """Eight registers of weights: for 16 registers, and for an odd group at the end."""
+
+
+class Pair(Tile):
+    """16 of the 32 registers of AVX-512 hold weights."""
+
+    GROUPS = 2
+
+
+@multiversion
+@unchecked("the group range and the sizes of all three operands are asserted at entry")
+def matmul_int8[P: Packing](
+    packing: type[P],
+    matrix: Matrix,
+    inputs: Activations,
+    count: usize,
+    output: Slice[f32],
+    stride: usize,
+    first: usize,
+    last: usize,
+    accumulate: bool,
+) -> None:
+    """As `matmul`."""
+    blocks = matrix.blocks
+    assert first < last
+    assert last * blocks * packing.BYTES <= len(matrix.quants)
+    assert last * blocks * GROUP <= len(matrix.scales)
+    assert not packing.HAS_MINIMUM or last * blocks * GROUP <= len(matrix.minimums)
+    assert 0 < count <= inputs.rows
+    assert inputs.rows * blocks <= len(inputs.scales)
+    assert (count - 1) * stride + (last - first) * GROUP <= len(output)
+
+    lanes = Vec[f32].lanes
+    if count == 1:
+        for group in range(first, last):
+            for part in range(0, GROUP, lanes):
+                out = output[(group - first) * GROUP + part :]
+                multiply_row(packing, matrix, inputs, out, group, part, accumulate)
+        return
+    totals = stack(Vec[f32], SLAB * Pair.GROUPS)
+    for start in range(0, count, SLAB):
+        rows = min(count - start, SLAB)
+        group = first
+        if lanes == GROUP:
+            while group + 2 <= last:
+                out = output[start * stride + (group - first) * GROUP :]
+                multiply_slab(packing, Pair, matrix, inputs, start, rows, totals, group, 0)
+                put(Pair, totals, rows, out, stride, accumulate)
+                group += 2
+        while group < last:
+            for part in range(0, GROUP, lanes):
+                out = output[start * stride + (group - first) * GROUP + part :]
+                multiply_slab(packing, Single, matrix, inputs, start, rows, totals, group, part)
+                put(Single, totals, rows, out, stride, accumulate)
+            group += 1
+
+
+@unchecked("the caller asserted the ranges")
+def multiply_row[P: Packing](
+    packing: type[P],
+    matrix: Matrix,
+    inputs: Activations,
+    output: Slice[f32],
+    group: usize,
+    part: usize,
+    accumulate: bool,
+) -> None:
+    """Lanes [part, part + lanes) of one group, for one input."""
+    blocks = matrix.blocks
+    total = Vec[f32].splat(0.0)
+    for block in range(blocks):
+        at = group * blocks + block
+        prefetch_block(packing, matrix, at + AHEAD_BYTES // packing.BYTES)
+        weights = stack(Vec[u8], 8)
+        unpack(packing, matrix, at, part, weights, 0)
+        x = block * inputs.rows
+        dots = first_sum(packing, inputs, x)
+        for j in unroll(8):
+            values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+            dots = add_products(packing, dots, weights[j], values)
+        scale = Vec[f32].load(matrix.scales, at * GROUP + part)
+        if packing.HAS_MINIMUM:
+            minimum = Vec[f32].load(matrix.minimums, at * GROUP + part)
+            total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
+        total = fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), total)
+    if accumulate:
+        total = total + Vec[f32].load(output, 0)
+    total.store(output, 0)
+
+
+@unchecked("the caller asserted the ranges")
+def multiply_slab[P: Packing, T: Tile](
+    packing: type[P],
+    tile: type[T],
+    matrix: Matrix,
+    inputs: Activations,
+    start: usize,
+    rows: usize,
+    totals: Slice[Vec[f32]],
+    group: usize,
+    part: usize,
+) -> None:
+    """totals [input][group] += lanes [part, part + lanes) of `tile.GROUPS` groups."""
+    blocks = matrix.blocks
+    ahead_blocks = AHEAD_BYTES // packing.BYTES
+    for block in range(blocks):
+        # The block to fetch ahead: of this pass, or at the beginning of the next.
+        ahead = group * blocks + block + ahead_blocks
+        if block + ahead_blocks >= blocks:
+            ahead += (tile.GROUPS - 1) * blocks
+        weights = stack(Vec[u8], 8 * tile.GROUPS)
+        for g in unroll(tile.GROUPS):
+            prefetch_block(packing, matrix, ahead + g * blocks)
+            unpack(packing, matrix, (group + g) * blocks + block, part, weights, g * 8)
+        for c in range(rows):
+            x = block * inputs.rows + start + c
+            dots = stack(Vec[i32], tile.GROUPS)
+            for g in unroll(tile.GROUPS):
+                dots[g] = first_sum(packing, inputs, x)
+            for j in unroll(8):
+                values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+                for g in unroll(tile.GROUPS):
+                    dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
+            factor = Vec[f32].splat(inputs.scales[x])
+            for g in unroll(tile.GROUPS):
+                at = ((group + g) * blocks + block) * GROUP + part
+                total = totals[c * tile.GROUPS + g]
+                if packing.HAS_MINIMUM:
+                    minimum = Vec[f32].load(matrix.minimums, at)
+                    total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
+                scale = Vec[f32].load(matrix.scales, at)
+                totals[c * tile.GROUPS + g] = fma(dots[g].to(f32), scale * factor, total)
+
+
+@unchecked("the caller asserted the ranges")
+def put[T: Tile](
+    tile: type[T],
+    totals: Slice[Vec[f32]],
+    rows: usize,
+    output: Slice[f32],
+    stride: usize,
+    accumulate: bool,
+) -> None:
+    """Store the totals of `rows` inputs, or add them to what is there; then clear them."""
+    for c in range(rows):
+        for g in unroll(tile.GROUPS):
+            place = c * stride + g * GROUP
+            total = totals[c * tile.GROUPS + g]
+            if accumulate:
+                total = total + Vec[f32].load(output, place)
+            total.store(output, place)
+            totals[c * tile.GROUPS + g] = Vec[f32].splat(0.0)
+
+
+@unchecked("a prefetch does not fault")
+def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
+    """Ask for a block of a group, which need not exist."""
+    for line in unroll(packing.BYTES // LINE):
+        prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
+    prefetch_l2(matrix.scales, at * GROUP)
+    if packing.HAS_MINIMUM:
+        prefetch_l2(matrix.minimums, at * GROUP)
+
+
+@unchecked("the caller asserted the ranges")
+def unpack[P: Packing](
+    packing: type[P],
+    matrix: Matrix,
+    at: usize,
+    part: usize,
+    weights: Slice[Vec[u8]],
+    first: usize,
+) -> None:
+    """Unsigned bytes of a block: vector j holds columns 4j to 4j + 3 of each row."""
+    if packing.BYTES == 256:
+        mask = Vec[u8].splat(15)
+        for j in unroll(4):
+            pairs = Vec[u8].load(matrix.quants, at * packing.BYTES + j * LINE + part * 4)
+            weights[first + j] = pairs & mask
+            weights[first + 4 + j] = pairs >> 4
+    else:
+        for j in unroll(8):
+            weights[first + j] = Vec[u8].load(
+                matrix.quants, at * packing.BYTES + j * LINE + part * 4
+            )
+
+
+@unchecked("the caller asserted the ranges")
+def first_sum[P: Packing](packing: type[P], inputs: Activations, x: usize) -> Vec[i32]:
+    """Where the integer sum of a block starts."""
+    if packing.BIAS == 8:
+        return Vec[i32].splat(inputs.offsets_8[x])
+    if packing.BIAS == 128 and exact_dot4():
+        return Vec[i32].splat(inputs.offsets_128[x])
+    return Vec[i32].splat(0)
+
+
+def add_products[P: Packing](
+    packing: type[P], dots: Vec[i32], weights: Vec[u8], values: Vec[i8]
+) -> Vec[i32]:
+    """Add the four products of every lane.
+
+    Where no instruction does this exactly for bytes beyond 127, the same integer comes from |q|
+    times x with the sign of q: |q| <= 128 and |x| <= 127, so a pair's sum fits 16 bits.
+    """
+    if packing.BYTES == 256:
+        return dot4_small(dots, weights, values)
+    if exact_dot4():
+        return dot4(dots, weights, values)
+    quants = (weights ^ Vec[u8].splat(128)).bits(i8)
+    none = Vec[i8].splat(0)
+    signs = select(quants < none, Vec[i8].splat(-1), none)
+    return dot4_small(dots, quants.abs().bits(u8), (values ^ signs) - signs)
