@@ -37,7 +37,7 @@ from merlion.engine.limits import (
     TENSOR_ELEMENTS_MAX,
     TENSOR_NAME_BYTES_MAX,
 )
-from merlion.engine.string_index import NOT_FOUND, Span, StringIndex, slots_for
+from merlion.engine.string_index import NOT_FOUND, Refusal, Span, StringIndex, slots_for
 
 MAGIC = b"GGUF"
 VERSION_MIN = 2
@@ -148,8 +148,9 @@ class Gguf(Struct):
                 return self.fail(GgufError.KEY_TOO_LONG, at, b"")
             self.keys[i].offset = reader.at - len(key)
             self.keys[i].length = u32(len(key))
-            if not self.key_index.insert(self.keys, self.data, i):
-                return self.fail(GgufError.DUPLICATE_KEY, at, key)
+            refusal = self.key_index.insert(self.keys, self.data, i)
+            if refusal is not None:
+                return self.fail(insert_error(refusal, GgufError.DUPLICATE_KEY), at, key)
             at = reader.at
             error = read_value(reader, self.values[i])
             if error is not None:
@@ -183,8 +184,9 @@ class Gguf(Struct):
                 return self.fail(GgufError.TENSOR_NAME_TOO_LONG, at, b"")
             self.names[i].offset = reader.at - len(name)
             self.names[i].length = u32(len(name))
-            if not self.name_index.insert(self.names, self.data, i):
-                return self.fail(GgufError.DUPLICATE_TENSOR, at, name)
+            refusal = self.name_index.insert(self.names, self.data, i)
+            if refusal is not None:
+                return self.fail(insert_error(refusal, GgufError.DUPLICATE_TENSOR), at, name)
             error = self.read_tensor(reader, self.tensors[i])
             if error is not None:
                 return self.fail(error, at, name)
@@ -318,3 +320,8 @@ class Gguf(Struct):
     def value_data(self, value: Value) -> Bytes:
         """The bytes of a value, without its leading length or count."""
         return self.data[value.offset : value.offset + value.length]
+
+
+def insert_error(refusal: Refusal, duplicate: GgufError) -> GgufError:
+    """Why the file is refused when the index refuses one of its names."""
+    return duplicate if refusal == Refusal.DUPLICATE else GgufError.CROWDED_NAMES

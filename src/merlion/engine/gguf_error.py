@@ -22,6 +22,7 @@ class GgufError(Enum):
     EMPTY_TENSOR_NAME = auto()
     TENSOR_NAME_TOO_LONG = auto()
     DUPLICATE_TENSOR = auto()
+    CROWDED_NAMES = auto()
     DIMENSION_COUNT = auto()
     BAD_DIMENSION = auto()
     TENSOR_TOO_LARGE = auto()
@@ -49,6 +50,7 @@ GGUF_MESSAGES = {
     GgufError.EMPTY_TENSOR_NAME: b"empty tensor name",
     GgufError.TENSOR_NAME_TOO_LONG: b"tensor name over 64 bytes",
     GgufError.DUPLICATE_TENSOR: b"duplicate tensor name",
+    GgufError.CROWDED_NAMES: b"too many keys or names with the same hash",
     GgufError.DIMENSION_COUNT: b"tensor has no dimensions or more than 4",
     GgufError.BAD_DIMENSION: b"tensor dimension is zero or negative",
     GgufError.TENSOR_TOO_LARGE: b"tensor has too many elements",

@@ -11,7 +11,7 @@ highest comes first.
 
 from bare import Arena, Bytes, Slice, Struct, bitcast, f32, u8, u32, u64, usize, wrap
 from merlion.engine.limits import PIECE_BYTES_MAX
-from merlion.engine.string_index import slots_for
+from merlion.engine.string_index import PROBES_MAX, slots_for
 from merlion.engine.vocab import NO_TOKEN, Vocabulary, VocabularyModel
 
 NO_PAIR = 0xFFFF_FFFF  # As a priority: the pair does not merge.
@@ -29,7 +29,7 @@ class Merge(Struct):
 
 
 class MergeTable(Struct):
-    """BYTE_PAIR's merges by their two tokens; open addressing."""
+    """BYTE_PAIR's merges by their two tokens; open addressing, bounded as in string_index.py."""
 
     slots: Slice[Merge]
 
@@ -42,25 +42,29 @@ class MergeTable(Struct):
             slot.merged = NO_TOKEN
         return True
 
-    def insert(self, left: u32, right: u32, rank: u32, merged: u32) -> None:
-        """Add a merge; of equal pairs the first counts."""
+    def insert(self, left: u32, right: u32, rank: u32, merged: u32) -> bool:
+        """Add a merge; of equal pairs the first counts. False: no room for it."""
         slot = self.slot_of(left, right)
+        if slot is None:
+            return False
         if slot.merged == NO_TOKEN:
             slot.left = left
             slot.right = right
             slot.rank = rank
             slot.merged = merged
+        return True
 
-    def slot_of(self, left: u32, right: u32) -> Merge:
-        """The merge of a pair, or the empty slot where it would be."""
+    def slot_of(self, left: u32, right: u32) -> Merge | None:
+        """The merge of a pair, or the empty slot where it belongs; None where all are taken."""
         mask = len(self.slots) - 1
         mixed = wrap(u32, left * 0x9E37_79B1 + right * 0x85EB_CA77)
         at: usize = (mixed ^ mixed >> 15) & mask
-        slot = self.slots[at]
-        while slot.merged != NO_TOKEN and (slot.left != left or slot.right != right):
-            at = (at + 1) & mask
+        for _ in range(PROBES_MAX):
             slot = self.slots[at]
-        return slot
+            if slot.merged == NO_TOKEN or (slot.left == left and slot.right == right):
+                return slot
+            at = (at + 1) & mask
+        return None
 
 
 class Symbol(Struct):
@@ -176,7 +180,7 @@ def pair_priority(
     """The priority of merging two neighbours, and the token they become."""
     if vocabulary.model == VocabularyModel.BYTE_PAIR:
         found = merges.slot_of(left.token, right.token)
-        if found.merged == NO_TOKEN:
+        if found is None or found.merged == NO_TOKEN:
             return NO_PAIR, NO_TOKEN
         return found.rank, found.merged
     token = vocabulary.find(piece[left.start : right.start + right.length])

@@ -1,15 +1,30 @@
 """A hash index from byte strings to their position in a table of spans.
 
 Open addressing with linear probing; the slots live in caller-provided storage, a power of two at
-least twice the number of strings, so that a probe always ends at an empty slot. The index holds
-positions only: the strings stay where they are, as spans of one text.
+least twice the number of strings. The index holds positions only: the strings stay where they are,
+as spans of one text.
+
+The hash has no key, so whoever makes a file can make its strings meet. No string is therefore put
+further than PROBES_MAX slots from where its hash points, or looked for there: a file whose strings
+crowd is refused, and an index of n strings costs at most n * PROBES_MAX comparisons.
 """
+
+from enum import Enum, auto
 
 from bare import Bytes, Slice, Struct, u32, usize, wrap
 
 NOT_FOUND = 0xFFFF_FFFF
+# Of 2**20 strings that nobody chose for their hashes the furthest is some 50 slots away.
+PROBES_MAX = 256
 FNV_OFFSET = 0x811C_9DC5
 FNV_PRIME = 0x0100_0193
+
+
+class Refusal(Enum):
+    """Why a string was not added."""
+
+    DUPLICATE = auto()
+    CROWDED = auto()
 
 
 class Span(Struct):
@@ -29,20 +44,10 @@ def slots_for(count: usize) -> usize:
 
 def hash_bytes(text: Bytes) -> u32:
     """FNV-1a, then folded so that the low bits depend on every byte's high bits."""
-    return fold_hash(extend_hash(FNV_OFFSET, text))
-
-
-def extend_hash(state: u32, text: Bytes) -> u32:
-    """Continue an FNV-1a state: the hash of a concatenation is extended part by part."""
-    value = state
+    value: u32 = FNV_OFFSET
     for byte in text:
         value = wrap(u32, (value ^ byte) * FNV_PRIME)
-    return value
-
-
-def fold_hash(state: u32) -> u32:
-    """Finish an FNV-1a state."""
-    return state ^ state >> 15
+    return value ^ value >> 15
 
 
 class StringIndex(Struct):
@@ -56,41 +61,36 @@ class StringIndex(Struct):
         slots.fill(0)
         self.slots = slots
 
-    def insert(self, spans: Slice[Span], text: Bytes, position: usize) -> bool:
-        """Add spans[position]. False, and nothing added, when the string is there already."""
+    def insert(self, spans: Slice[Span], text: Bytes, position: usize) -> Refusal | None:
+        """Add spans[position]."""
         span = spans[position]
-        key = text[span.offset : span.offset + span.length]
-        return self.insert_hashed(spans, text, position, key, hash_bytes(key))
-
-    def insert_hashed(
-        self, spans: Slice[Span], text: Bytes, position: usize, key: Bytes, hash: u32
-    ) -> bool:
-        """As insert, with the key and its hash at hand."""
-        mask = len(self.slots) - 1
-        slot: usize = hash & mask
-        while self.slots[slot] != 0:
-            if span_equals(spans[self.slots[slot] - 1], text, key):
-                return False
-            slot = (slot + 1) & mask
+        slot = self.slot_of(spans, text, text[span.offset : span.offset + span.length])
+        if slot is None:
+            return Refusal.CROWDED
+        if self.slots[slot] != 0:
+            return Refusal.DUPLICATE
         self.slots[slot] = u32(position + 1)
-        return True
+        return None
 
     def find(self, spans: Slice[Span], text: Bytes, key: Bytes) -> u32:
         """The position of `key`, or NOT_FOUND."""
-        return self.find_hashed(spans, text, key, hash_bytes(key))
-
-    def find_hashed(self, spans: Slice[Span], text: Bytes, key: Bytes, hash: u32) -> u32:
-        """As find, with the key's hash at hand."""
-        if len(self.slots) == 0:
+        slot = self.slot_of(spans, text, key)
+        if slot is None or self.slots[slot] == 0:
             return NOT_FOUND
+        return self.slots[slot] - 1
+
+    def slot_of(self, spans: Slice[Span], text: Bytes, key: Bytes) -> usize | None:
+        """The slot of `key`, or the empty one where it belongs; None where all are taken."""
+        if len(self.slots) == 0:
+            return None
         mask = len(self.slots) - 1
-        slot: usize = hash & mask
-        while self.slots[slot] != 0:
-            position = self.slots[slot] - 1
-            if span_equals(spans[position], text, key):
-                return position
+        slot: usize = hash_bytes(key) & mask
+        for _ in range(PROBES_MAX):
+            taken = self.slots[slot]
+            if taken == 0 or span_equals(spans[taken - 1], text, key):
+                return slot
             slot = (slot + 1) & mask
-        return NOT_FOUND
+        return None
 
 
 def span_equals(span: Span, text: Bytes, key: Bytes) -> bool:

@@ -110,26 +110,28 @@ class Tokenizer(Struct):
         reader = Reader(data=gguf.value_data(merges))
         for rank in range(merges.count):
             merge = reader.read_string()
-            if not self.add_merge(merge, u32(rank)):
-                return vocabulary.fail(VocabularyError.BAD_MERGE, merge)
+            error = self.add_merge(merge, u32(rank))
+            if error is not None:
+                return vocabulary.fail(error, merge)
         return None
 
-    def add_merge(self, merge: Bytes, rank: u32) -> bool:
-        """Add the merge spelt `left right`. False when one of its three tokens does not exist."""
+    def add_merge(self, merge: Bytes, rank: u32) -> VocabularyError | None:
+        """Add the merge spelt `left right`. All three tokens must exist."""
         if len(merge) < 3 or len(merge) > TOKEN_BYTES_MAX * 2:
-            return False
+            return VocabularyError.BAD_MERGE
         gap = merge[1:].find(b" ")
         if gap < 0:
-            return False
+            return VocabularyError.BAD_MERGE
         middle = decode_spelling(merge[: usize(gap) + 1], self.normalised)
         end = middle + decode_spelling(merge[usize(gap) + 2 :], self.normalised[middle:])
         left = self.vocabulary.find(self.normalised[:middle])
         right = self.vocabulary.find(self.normalised[middle:end])
         merged = self.vocabulary.find(self.normalised[:end])
         if left == NO_TOKEN or right == NO_TOKEN or merged == NO_TOKEN:
-            return False
-        self.merges.insert(left, right, rank, merged)
-        return True
+            return VocabularyError.BAD_MERGE
+        if not self.merges.insert(left, right, rank, merged):
+            return VocabularyError.CROWDED
+        return None
 
     def encode(self, text: Bytes, out: Slice[u32], parse_special: bool) -> usize | TokenizeError:
         """Write the tokens of `text` to `out`, without BOS. Returns their number."""

@@ -17,7 +17,7 @@ from bare import Arena, Array, Bytes, Slice, Struct, array, f32, i32, u8, u32, u
 from merlion.engine.gguf import Gguf
 from merlion.engine.gguf_value import Lookup, Reader, Value, ValueType, read_f32, read_u32
 from merlion.engine.limits import END_TOKENS_MAX, TOKEN_BYTES_MAX, VOCABULARY_MAX
-from merlion.engine.string_index import NOT_FOUND, Span, StringIndex, slots_for
+from merlion.engine.string_index import NOT_FOUND, Refusal, Span, StringIndex, slots_for
 from merlion.engine.unicode import decode_at
 
 NO_TOKEN = 0xFFFF_FFFF
@@ -55,6 +55,7 @@ class VocabularyError(Enum):
     BAD_TOKEN_TYPE = auto()
     BAD_SCORE = auto()
     BAD_MERGE = auto()
+    CROWDED = auto()
     TOO_MANY_SPECIAL_TOKENS = auto()
     OUT_OF_MEMORY = auto()
 
@@ -69,6 +70,7 @@ VOCABULARY_MESSAGES = {
     VocabularyError.BAD_TOKEN_TYPE: b"unknown token type",
     VocabularyError.BAD_SCORE: b"token score is not a number",
     VocabularyError.BAD_MERGE: b"merge does not join two tokens into a third",
+    VocabularyError.CROWDED: b"too many tokens or merges with the same hash",
     VocabularyError.TOO_MANY_SPECIAL_TOKENS: b"too many special tokens",
     VocabularyError.OUT_OF_MEMORY: b"not enough memory for the vocabulary",
 }
@@ -233,7 +235,8 @@ class Vocabulary(Struct):
             self.decode(spelt, self.types[i])
             span.length = u32(self.text_used - span.offset)
             self.longest = max(self.longest, span.length)
-            self.index_token(u32(i))
+            if not self.index_token(u32(i)):
+                return self.fail(VocabularyError.CROWDED, b"tokenizer.ggml.tokens")
         return None
 
     def decode(self, spelt: Bytes, kind: u8) -> None:
@@ -251,19 +254,23 @@ class Vocabulary(Struct):
             out[: len(spelt)].copy_from(spelt)
             self.text_used += len(spelt)
 
-    def index_token(self, token: u32) -> None:
-        """Make a token findable: by text, or as the token of one byte."""
+    def index_token(self, token: u32) -> bool:
+        """Make a token findable: by text, or as the token of one byte. False: no room for it."""
         kind = self.types[token]
         text = self.bytes_of(token)
         if kind == TokenType.BYTE and len(text) == 1:
             self.byte_tokens[text[0]] = token
-            return
+            return True
         if kind == TokenType.CONTROL or kind == TokenType.UNKNOWN or kind == TokenType.BYTE:
-            return
-        if len(text) == 0 or not self.index.insert(self.spans, self.text, token):
-            return
+            return True
+        if len(text) == 0:
+            return True
+        refusal = self.index.insert(self.spans, self.text, token)
+        if refusal is not None:
+            return refusal == Refusal.DUPLICATE
         if self.model == VocabularyModel.BYTE_PAIR and len(text) == 1:
             self.byte_tokens[text[0]] = token
+        return True
 
     def token_of_key(self, gguf: Gguf, key: Bytes) -> u32:
         """The token id under a metadata key; NO_TOKEN when absent or outside the vocabulary."""
