@@ -1,12 +1,16 @@
 """The quick part: one emulated machine from QEMU's start to tokens over HTTP."""
 
+import json
+
 import pytest
 
+from merlion.cli.paths import ROOT
 from tests.boot.machines import TINY_MODEL, Booted, hosted_text
 
 pytestmark = [pytest.mark.qemu, pytest.mark.quick]
 PROMPT = "Once upon a time"
 TOKENS = 48
+SECTOR = 512  # A disk is whole sectors.
 AT_REST = "page faults 0, interrupts 0, allocations 0 bytes"
 
 
@@ -32,6 +36,40 @@ def test_nothing_disturbs_a_request(tiny: Booted) -> None:
     assert tiny.metric("merlion:interrupts_at_work_total") == 0
     assert tiny.metric("merlion:allocated_bytes_after_load_total") == 0
     assert AT_REST in tiny.execute("ai-bench 32 16")
+
+
+def test_bench_as_json(tiny: Booted) -> None:
+    report = json.loads(tiny.execute("ai-bench --json 32 16 3"))
+    assert report["schema"] == 1
+    plan = {"prompt_tokens": 16, "tokens": 32, "streams": 3, "stream_tokens": 32, "repeats": 1}
+    assert report["plan"] == plan
+    assert report["decode_usage"] == {"page_faults": 0, "interrupts": 0, "allocated_bytes": 0}
+    times = report["inter_token_ms"]
+    assert times["count"] == 31
+    assert 0 < times["p50"] <= times["p90"] <= times["p99"] <= times["p99_9"] <= times["max"]
+    assert sum(one["count"] for one in report["inter_token_histogram"]) == 31
+    for name in ("prefill", "decode", "streams"):
+        assert report[f"{name}_tokens_per_s"] > 0
+    assert report["first_token_ms"] > 0
+    assert report["joules_per_token"] is None
+    assert report["bandwidth_share"] == pytest.approx(
+        report["decode_tokens_per_s"] * report["bytes_per_token"] / report["bandwidth_bytes_per_s"],
+        rel=1e-3,
+    )
+    assert report["int8_share"] > 0
+    assert 0 <= report["memory_bytes"]["file"] - TINY_MODEL.stat().st_size < SECTOR
+
+
+def test_bench_names_are_those_of_the_hosted_one(tiny: Booted) -> None:
+    report = json.loads(tiny.execute("ai-bench --json 8 8"))
+    text = (ROOT / "docs" / "performance.md").read_text()
+    assert {name for name in report if f"`{name}`" not in text} == {"schema", "model", "threads"}
+
+
+def test_noise_of_every_core(tiny: Booted) -> None:
+    text = tiny.execute("noise 1")
+    assert "gaps from 1 us" in text
+    assert "core 0: longest" in text
 
 
 def test_every_command_answers(tiny: Booted) -> None:

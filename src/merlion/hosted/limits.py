@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterable
 from bare import Slice
 from bare.compiler.jit import load
 from bare.simd import VECTOR_BYTES, level
+from merlion.engine.probes import CHAINS, multiply_int8, read_all
 from merlion.hosted.memory import anonymous
-from merlion.hosted.probes import multiply_int8, read_all
 from merlion.hosted.threads import usable_cpus
 
 # Of each thread: beyond any cache it might share.
 READ_BYTES = 96 << 20
 MULTIPLY_ROUNDS = 1_000_000  # About 3 ms of AVX-512.
-CHAINS = 12  # Vectors that a round of `multiply_int8` multiplies.
 PASSES = 5
 
 

@@ -5,6 +5,7 @@ Workers start before a model is loaded; `workers.ready` says that the team may b
 
 from bare import Atomic, Struct, u32, u64, usize
 from bare.cpu import pause
+from merlion.kernel.errands import errands
 from merlion.kernel.inference import engine
 
 
@@ -20,6 +21,7 @@ workers = Workers.zeroed()
 
 def work(index: u32, spin_limit: u32) -> None:
     """Take part in what the engine computes as worker `index`, until nothing came for a while."""
+    errands.serve(usize(index))
     workers.inside.fetch_add(1)
     if workers.ready.load() != 0:
         engine.team.help(usize(index), spin_limit)

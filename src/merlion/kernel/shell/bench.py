@@ -1,61 +1,99 @@
-"""`ai-bench [TOKENS [PROMPT-TOKENS]]`: one answer to a long prompt, timed token by token.
+"""`ai-bench [--json] [TOKENS [PROMPT-TOKENS [STREAMS]]]`: the model timed, beside the limits.
 
-It runs in the main loop as any request does, with the network and the server being polled, so the
-times between tokens are those that clients see.
+First one answer to a long prompt, token by token; then several short answers together; then what
+the machine can do at best. The answers run in the main loop as any request does, with the network
+and the server being polled, so the times between tokens are those that clients see.
 """
 
-from bare import Bytes, Struct, f64, u32, u64, usize
+from enum import IntEnum
+
+from bare import Array, Bytes, Struct, array, stack, u32, u64, usize
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import SlotState, SubmitError
-from merlion.kernel import counters
-from merlion.kernel.arch.x86_64 import smp
-from merlion.kernel.arch.x86_64.features import features, level_text
+from merlion.kernel import measure
+from merlion.kernel.arch.x86_64.energy import energy
+from merlion.kernel.arch.x86_64.features import features
 from merlion.kernel.clock import now_ns
 from merlion.kernel.config import parse_number
 from merlion.kernel.console import console
-from merlion.kernel.inference import backend, engine, room, scheduler
-from merlion.kernel.limits import BENCH_PROMPT_TOKENS, BENCH_TOKENS, SAMPLES_MAX
+from merlion.kernel.inference import backend, engine, scheduler
+from merlion.kernel.limits import (
+    BENCH_PROMPT_TOKENS,
+    BENCH_STREAM_TOKENS,
+    BENCH_TOKENS,
+    SAMPLES_MAX,
+    SEQUENCES_MAX,
+)
 from merlion.kernel.model import model
+from merlion.kernel.shell import bench_json, bench_text
 from merlion.kernel.shell.distribution import samples
+from merlion.kernel.shell.figures import Figures
 
 TEXT = b"The sea was calm, and the old ship lay at anchor in the bay. "
-MEBIBYTE = 1 << 20
+USAGE = b"usage: ai-bench [--json] [tokens [prompt tokens [streams]]]"
+JSON_WORD = b"--json"
+STREAM_PROMPT_TOKENS = 4
+NUMBERS = 3  # Arguments that are numbers.
+
+
+class Stage(IntEnum):
+    """What is being timed."""
+
+    NONE = 0
+    ONE = 1
+    TOGETHER = 2
 
 
 class Bench(Struct):
     """The benchmark under way."""
 
-    active: bool = False
-    slot: u32 = 0
+    figures: Figures
+    stage: Stage = Stage.NONE
+    json: bool = False
     runs: usize = 0  # Ever.
+    slots: Array[u32] = array(SEQUENCES_MAX)
+    count: usize = 0  # Slots in use.
     start_ns: u64 = 0
-    first_ns: u64 = 0
     last_ns: u64 = 0
-    prompt_count: u32 = 0
-    cached: u32 = 0  # Of the prompt: not computed.
     seen: u32 = 0  # Tokens that have been timed.
-    interrupts: u64 = 0  # Before the first token.
-    page_faults: u64 = 0
+    begun_ns: u64 = 0  # When all streams had a token, 0 before.
+    begun_tokens: u64 = 0
+    cancelled: bool = False
 
-    def start(self, token_count: u32, prompt_tokens: u32) -> None:
-        """Submit the request, cut to what the context holds."""
+    @property
+    def active(self) -> bool:
+        """Whether it runs."""
+        return self.stage != Stage.NONE
+
+    def start(self, tokens: u32, prompt_tokens: u32, streams: u32) -> None:
+        """Submit the first request, cut to what the context holds."""
         context = usize(engine.context)
-        wanted = min(usize(token_count), context // 2)
-        room_left = context - wanted
-        if not self.fill_prompt(min(usize(prompt_tokens), room_left - 1)):
-            console.line(b"the model cannot read the benchmark's prompt")
-            return
-        params = GenerateParams(max_tokens=u32(wanted), temperature=0.0, ignore_eos=True)
+        wanted = min(usize(tokens), context - 2)
+        figures = self.figures
+        figures.assign(Figures())
+        figures.streams = min(streams, engine.sequences)
+        energy.find(features.vendor[:])
         samples.clear()
-        self.first_ns = 0
+        self.cancelled = False
+        self.count = 0
         self.seen = 0
+        if self.submit(min(usize(prompt_tokens), context - wanted - 1), u32(wanted)):
+            self.stage = Stage.ONE
+
+    def submit(self, prompt_tokens: usize, tokens: u32) -> bool:
+        """Hand in one request. False, after saying why, if that is not possible."""
+        if not self.fill_prompt(prompt_tokens):
+            console.line(b"the model cannot read the benchmark's prompt")
+            return False
+        params = GenerateParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
         self.start_ns = now_ns()
         slot = scheduler.submit(backend.prompt_tokens(), params, self.start_ns)
         if isinstance(slot, SubmitError):
             console.line(b"too many requests are waiting: try again")
-            return
-        self.slot = slot
-        self.active = True
+            return False
+        self.slots[self.count] = slot
+        self.count += 1
+        return True
 
     def fill_prompt(self, count: usize) -> bool:
         """Put a prompt of exactly `count` tokens together. False if the text gives none."""
@@ -80,88 +118,94 @@ class Bench(Struct):
     def poll(self) -> bool:
         """Time what has been made. Returns True at the end."""
         now = now_ns()
-        count = scheduler.completion_tokens(self.slot)
-        if count > self.seen:
-            if self.seen == 0:
-                self.first_ns = now
-                self.prompt_count = scheduler.prompt_tokens(self.slot)
-                self.cached = scheduler.cached_tokens(self.slot)
-                self.interrupts = counters.interrupts()
-                self.page_faults = counters.page_faults()
-            else:
-                samples.add((now - self.last_ns) // u64(count - self.seen))
-            self.seen = count
-            self.last_ns = now
-        scheduler.consume(self.slot, len(scheduler.text(self.slot)))
-        if scheduler.state(self.slot) != SlotState.DONE:
-            return False
-        self.active = False
-        scheduler.release(self.slot)
-        if samples.count == 0:
-            console.line(b"stopped before the second token")
+        if self.stage == Stage.ONE:
+            self.time_token(now, self.slots[0])
         else:
-            self.report()
+            self.time_streams(now)
+        done: usize = 0
+        for slot in self.slots[: self.count]:
+            scheduler.consume(slot, len(scheduler.text(slot)))
+            if scheduler.state(slot) == SlotState.DONE:
+                done += 1
+        if done < self.count:
+            return False
+        if self.stage == Stage.ONE:
+            self.figures.end_decoding()
+        for slot in self.slots[: self.count]:
+            scheduler.release(slot)
+        self.count = 0
+        if self.stage == Stage.ONE and self.start_streams():
+            return False
+        self.stage = Stage.NONE
+        self.finish()
         return True
+
+    def time_token(self, now: u64, slot: u32) -> None:
+        """One answer: note the time since the token before, and what disturbed it."""
+        count = scheduler.completion_tokens(slot)
+        if count == self.seen:
+            return
+        figures = self.figures
+        if self.seen == 0:
+            figures.first_ns = max(now - self.start_ns, 1)
+            figures.prompt_tokens = scheduler.prompt_tokens(slot)
+            figures.cached_tokens = scheduler.cached_tokens(slot)
+            figures.begin_decoding()
+        else:
+            samples.add((now - self.last_ns) // u64(count - self.seen))
+            figures.decode_ns += now - self.last_ns
+        figures.tokens = count
+        self.seen = count
+        self.last_ns = now
+
+    def start_streams(self) -> bool:
+        """Go on to several answers together, if that makes sense."""
+        figures = self.figures
+        if self.cancelled or figures.streams < 2 or samples.count == 0:
+            return False
+        self.stage = Stage.TOGETHER
+        self.begun_ns = 0
+        tokens = min(BENCH_STREAM_TOKENS, engine.context // 2)
+        for _ in range(figures.streams):
+            if not self.submit(STREAM_PROMPT_TOKENS, tokens):
+                self.cancel()
+                return self.count > 0
+        return True
+
+    def time_streams(self, now: u64) -> None:
+        """Several answers: the rate while all of them are being decoded."""
+        total: u64 = 0
+        decoding: usize = 0
+        for slot in self.slots[: self.count]:
+            total += scheduler.completion_tokens(slot)
+            if scheduler.state(slot) == SlotState.DECODE:
+                decoding += 1
+        if self.begun_ns != 0 and total > self.begun_tokens and not self.cancelled:
+            figures = self.figures
+            figures.streams_ns = now - self.begun_ns
+            figures.streams_tokens = total - self.begun_tokens
+        if decoding == self.count and self.begun_ns == 0:
+            self.begun_ns = now
+            self.begun_tokens = total
 
     def cancel(self) -> None:
         """Stop; `poll` then ends it."""
-        scheduler.cancel(self.slot)
+        self.cancelled = True
+        for slot in self.slots[: self.count]:
+            scheduler.cancel(slot)
 
-    def report(self) -> None:
-        """Show all figures."""
-        interrupts = counters.interrupts() - self.interrupts
-        out = console.out
-        decode_ns = max(self.last_ns - self.first_ns, 1)
-        prefill_ns = max(self.first_ns - self.start_ns, 1)
-        rate = f64(self.seen - 1) * 1e9 / f64(decode_ns)
-        show_rate(b"decode      ", u64(self.seen), decode_ns, rate)
-        out.text(level_text(features.level))
-        out.text(b" | ")
-        out.unsigned(smp.cores.count)
-        console.line(b" core]" if smp.cores.count == 1 else b" cores]")
-        computed = self.prompt_count - self.cached
-        prefill = f64(computed) * 1e9 / f64(prefill_ns)
-        show_rate(b"prefill     ", computed, prefill_ns, prefill)
-        out.text(b"first token ")
-        out.fixed(f64(prefill_ns) / 1e6, 1)
-        console.line(b" ms]")
-        samples.sort()
-        out.text(b"between tokens  ")
-        samples.show()
-        samples.draw()
-        out.text(b"reads       ")
-        out.fixed(f64(engine.token_bytes()) / 1e6, 1)
-        out.text(b" MB of weights a token, ")
-        out.fixed(f64(engine.token_bytes()) * rate / 1e9, 1)
-        console.line(b" GB/s")
-        out.text(b"memory      weights ")
-        out.unsigned(engine.weights_bytes // MEBIBYTE)
-        out.text(b" MiB, KV cache ")
-        out.unsigned(engine.kv_bytes // MEBIBYTE)
-        out.text(b" MiB, scratch ")
-        rest = room.arena.used - engine.weights_bytes - engine.kv_bytes
-        out.unsigned(rest // MEBIBYTE)
-        console.line(b" MiB")
-        out.text(b"decoding    page faults ")
-        out.unsigned(counters.page_faults() - self.page_faults)
-        out.text(b", interrupts ")
-        out.unsigned(interrupts)
-        out.text(b", allocations ")
-        out.unsigned(counters.allocated_bytes())
-        console.line(b" bytes")
-
-
-def show_rate(name: Bytes, count: u64, duration_ns: u64, rate: f64) -> None:
-    """`name [N tokens in S s | R tok/s | `."""
-    out = console.out
-    out.text(name)
-    out.byte(0x5B)
-    out.unsigned(count)
-    out.text(b" tokens in ")
-    out.fixed(f64(duration_ns) / 1e9, 2)
-    out.text(b" s | ")
-    out.fixed(rate, 1)
-    out.text(b" tok/s | ")
+    def finish(self) -> None:
+        """Measure the limits, unless others compute, and show all figures."""
+        if samples.count == 0:
+            console.line(b"stopped before the second token")
+            return
+        if not scheduler.has_work():
+            self.figures.bandwidth = measure.bandwidth()
+            self.figures.int8_peak = measure.int8_peak()
+        if self.json:
+            bench_json.show(self.figures)
+        else:
+            bench_text.show(self.figures)
 
 
 bench = Bench.zeroed()
@@ -169,23 +213,32 @@ bench = Bench.zeroed()
 
 def run(arguments: Bytes) -> None:
     """Start."""
-    end = arguments.find(b" ")
-    first = arguments if end < 0 else arguments[: usize(end)]
-    count = number_in(first, BENCH_TOKENS)
-    prompt = number_in(arguments[len(first) :], BENCH_PROMPT_TOKENS)
-    if count < 2 or prompt == 0:
-        console.line(b"usage: ai-bench [tokens [prompt tokens]]")
-        return
-    if model.ready():
-        bench.start(count, prompt)
+    numbers = stack(u32, NUMBERS)
+    numbers[0] = BENCH_TOKENS
+    numbers[1] = BENCH_PROMPT_TOKENS
+    numbers[2] = SEQUENCES_MAX
+    given: usize = 0
+    bench.json = False
+    rest = arguments
+    while len(rest) > 0:
+        word = first_word(rest)
+        rest = rest[min(len(word) + 1, len(rest)) :]
+        if word == JSON_WORD:
+            bench.json = True
+        elif len(word) > 0:
+            number = parse_number(word)
+            if number is None or number == 0 or number > SAMPLES_MAX or given == NUMBERS:
+                console.line(USAGE)
+                return
+            numbers[given] = u32(number)
+            given += 1
+    if numbers[0] < 2:
+        console.line(USAGE)
+    elif model.ready():
+        bench.start(numbers[0], numbers[1], numbers[2])
 
 
-def number_in(text: Bytes, default: u32) -> u32:
-    """A number of tokens, `default` when there is none, 0 when it is not one we take."""
-    start: usize = 0
-    while start < len(text) and text[start] == 0x20:
-        start += 1
-    if start == len(text):
-        return default
-    number = parse_number(text[start:])
-    return u32(number) if number is not None and number <= SAMPLES_MAX else 0
+def first_word(text: Bytes) -> Bytes:
+    """What stands before the first space."""
+    end = text.find(b" ")
+    return text if end < 0 else text[: usize(end)]

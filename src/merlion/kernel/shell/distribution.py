@@ -1,16 +1,19 @@
-"""A set of times: kept, sorted, summed up in percentiles and drawn as a histogram.
+"""A set of times: kept, sorted, summed up in percentiles and as a histogram.
 
 Nearest rank: p99 is the smallest value that at least 99 % of all do not exceed. The histogram's
 bins are equal up to p99; what lies above shares the last one.
+
+Times between tokens grow with the depth of the answer. What is left of p99/p50 without that growth
+is the p99 of each time over the median of the WINDOW times around it: the local p99/p50.
 """
 
-from bare import Slice, Struct, f64, static, u64, usize
-from merlion.kernel.console import console
+from bare import Array, Slice, Struct, array, f64, stack, static, u64, usize
 from merlion.kernel.limits import SAMPLES_MAX
 
 BINS = 12
-BAR_COLUMNS = 40
-LABEL_COLUMNS = 26
+WINDOW = 63
+HALF_WINDOW = WINDOW // 2
+RATIO_ONE = 1_000_000  # Ratios are kept as whole millionths.
 
 
 class Distribution(Struct):
@@ -18,6 +21,8 @@ class Distribution(Struct):
 
     values: Slice[u64]
     count: usize = 0
+    width: u64 = 0  # Of a bin.
+    bins: Array[usize] = array(BINS + 1)
 
     def clear(self) -> None:
         """Forget all."""
@@ -50,59 +55,76 @@ class Distribution(Struct):
         index = (self.count * per_mille + 999) // 1000
         return self.values[min(max(index, 1), self.count) - 1]
 
-    def show(self) -> None:
-        """Write percentiles in milliseconds. The set must be sorted."""
-        out = console.out
-        out.text(b"p50 ")
-        out.fixed(f64(self.rank(500)) / 1e6, 2)
-        out.text(b"  p90 ")
-        out.fixed(f64(self.rank(900)) / 1e6, 2)
-        out.text(b"  p99 ")
-        out.fixed(f64(self.rank(990)) / 1e6, 2)
-        out.text(b"  p99.9 ")
-        out.fixed(f64(self.rank(999)) / 1e6, 2)
-        out.text(b"  max ")
-        out.fixed(f64(self.rank(1000)) / 1e6, 2)
-        out.text(b" ms  p99/p50 ")
-        out.fixed(f64(self.rank(990)) / f64(max(self.rank(500), 1)), 2)
-        console.line(b"")
+    def mean(self) -> f64:
+        """The mean of a set that is not empty."""
+        total: u64 = 0
+        for value in self.values[: self.count]:
+            total += value
+        return f64(total) / f64(self.count)
 
-    def draw(self) -> None:
-        """Draw the histogram, a line for each bin. The set must be sorted."""
+    def tail(self) -> f64:
+        """p99 over p50 of a sorted set."""
+        return f64(self.rank(990)) / f64(max(self.rank(500), 1))
+
+    def local_ratios(self, source: "Distribution") -> None:
+        """Become `source`'s values, in the order they came, over the median of those around."""
+        self.clear()
+        window = stack(u64, WINDOW)
+        held: usize = 0
+        for ahead in range(source.count + HALF_WINDOW):
+            if ahead > WINDOW - 1:
+                held = take_out(window[:held], source.values[ahead - WINDOW])
+            if ahead < source.count:
+                held = put_in(window, held, source.values[ahead])
+            if ahead >= HALF_WINDOW:
+                median = max(window[held // 2], 1)
+                self.add(source.values[ahead - HALF_WINDOW] * RATIO_ONE // median)
+
+    def local_tail(self) -> f64:
+        """The local p99/p50: p99 of a sorted set of ratios."""
+        return f64(self.rank(990)) / f64(RATIO_ONE)
+
+    def fill_bins(self) -> None:
+        """Count the values of each bin of the histogram. The set must be sorted."""
         low = self.values[0]
-        width = (self.rank(990) - low) // BINS + 1
-        most: usize = 1
-        for pass_number in range(2):
-            at: usize = 0
-            for index in range(BINS + 1):
-                end = low + width * (index + 1)
-                first = at
-                while at < self.count and (self.values[at] < end or index == BINS):
-                    at += 1
-                if pass_number == 0:
-                    most = max(most, at - first)
-                elif index < BINS or at > first:
-                    last = self.rank(1000) if index == BINS else end
-                    draw_bar(low + width * index, last, at - first, most)
+        self.width = (self.rank(990) - low) // BINS + 1
+        at: usize = 0
+        for index in range(BINS + 1):
+            end = low + self.width * (index + 1)
+            first = at
+            while at < self.count and (self.values[at] < end or index == BINS):
+                at += 1
+            self.bins[index] = at - first
+
+    def bin_low(self, index: usize) -> u64:
+        """The lower bound of a bin."""
+        return self.values[0] + self.width * index
+
+    def bin_high(self, index: usize) -> u64:
+        """The upper bound of a bin."""
+        return self.rank(1000) if index == BINS else self.bin_low(index + 1)
 
 
-def draw_bar(low: u64, high: u64, count: usize, most: usize) -> None:
-    """One line: bounds in milliseconds, a bar, the count."""
-    out = console.out
-    start = out.length
-    out.text(b"  ")
-    out.fixed(f64(low) / 1e6, 3)
-    out.text(b" to ")
-    out.fixed(f64(high) / 1e6, 3)
-    out.text(b" ms")
-    while out.length < start + LABEL_COLUMNS:
-        out.byte(0x20)
-    columns = (count * BAR_COLUMNS + most - 1) // most
-    for _ in range(columns):
-        out.byte(0x23)
-    out.byte(0x20)
-    out.unsigned(count)
-    console.line(b"")
+def put_in(window: Slice[u64], held: usize, value: u64) -> usize:
+    """Add a value to the first `held`, which are sorted; returns how many there are then."""
+    at = held
+    while at > 0 and window[at - 1] > value:
+        window[at] = window[at - 1]
+        at -= 1
+    window[at] = value
+    return held + 1
+
+
+def take_out(window: Slice[u64], value: u64) -> usize:
+    """Remove a value that is among the sorted ones; returns how many are left."""
+    at: usize = 0
+    while window[at] != value:
+        at += 1
+    while at + 1 < len(window):
+        window[at] = window[at + 1]
+        at += 1
+    return at
 
 
 samples = Distribution.zeroed(static(u64, SAMPLES_MAX))
+ratios = Distribution.zeroed(static(u64, SAMPLES_MAX))

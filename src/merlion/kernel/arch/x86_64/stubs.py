@@ -10,7 +10,8 @@ work and halting: on a PVM host there is no "sti shadow", so an interrupt that a
 `hlt` instruction is returned from behind it.
 """
 
-from bare import u64
+from bare import u32, u64
+from bare.cpu import rdmsr
 from bare.unsafe import external, module_asm
 
 VECTOR_COUNT = 64
@@ -99,6 +100,19 @@ this_core:
     movq %gs:0, %rax                # Core.address.
     retq
 
+    .globl probe_msr, probe_msr_at, probe_msr_failed
+    .type probe_msr, @function
+probe_msr:
+    movl %edi, %ecx
+probe_msr_at:
+    rdmsr
+    shlq $32, %rdx
+    orq %rdx, %rax
+    retq
+probe_msr_failed:
+    xorl %eax, %eax
+    retq
+
     .globl hardware_random
     .type hardware_random, @function
 hardware_random:
@@ -142,6 +156,12 @@ apic_eoi_address:
 @external("wait_for_wake")
 def wait_for_wake(pvm_page: u64) -> None:
     """Halt until an interrupt. `pvm_page` is this CPU's private page, 0 when not on PVM."""
+
+
+@external("probe_msr")
+def probe_msr(register: u32) -> u64:
+    """Return a model-specific register, 0 where there is none: panic.py steps over the fault."""
+    return rdmsr(register)
 
 
 @external("this_core")

@@ -1,7 +1,10 @@
-"""What the machine can do at best: reading memory, multiplying int8 (compiled with `bare`)."""
+"""What a core can do at best: reading memory, multiplying int8. Any figure needs it beside it."""
 
 from bare import Slice, i8, i32, stack, u8, unchecked, unroll, usize
 from bare.simd import Vec, dot4, multiversion
+
+CHAINS = 12  # Independent products of a vector in a round: more than the units' latency hides.
+READ_STEP_BYTES = 256  # What `read_all` reads in one go with the widest vectors.
 
 
 @multiversion
@@ -21,15 +24,21 @@ def read_all(data: Slice[u8]) -> i32:
 @multiversion
 @unchecked("the data is asserted to hold every index")
 def multiply_int8(data: Slice[u8], rounds: usize) -> i32:
-    """`rounds` times 12 independent int8 multiply-adds of a vector."""
+    """`rounds` times CHAINS independent int8 multiply-adds of a vector."""
     assert len(data) >= 1028
-    sums = stack(Vec[i32], 12)
+    sums = stack(Vec[i32], CHAINS)
     left = Vec[u8].load(data, 0)
     for i in range(rounds):
         right = Vec[i8].broadcast4(data, i % 256 * 4)
-        for j in unroll(12):
+        for j in unroll(CHAINS):
             sums[j] = dot4(sums[j], left, right)
     total = sums[0]
-    for i in unroll(12):
+    for i in unroll(CHAINS):
         total = total + sums[i]
     return i32(total.sum() & 0xFF)
+
+
+@multiversion
+def products_a_round() -> usize:
+    """Multiply-adds of one round of `multiply_int8`."""
+    return CHAINS * Vec[u8].lanes
