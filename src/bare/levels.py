@@ -1,6 +1,7 @@
 """Levels of the instruction set: which one runs, and marks on functions compiled for each."""
 
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
 from bare.ints import u8
@@ -8,8 +9,19 @@ from bare.memory import Bytes
 from bare.structs import Struct
 from bare.trap import trap
 
-LEVELS = ("baseline", "avx2", "avx512")
-LEVEL_NAMES = (b"baseline", b"avx2", b"avx512")
+
+class Level(IntEnum):
+    """The levels, ascending. A processor need not have all below its highest."""
+
+    BASELINE = 0  # x86-64-v2: SSE4.2.
+    AVX2 = 1  # x86-64-v3.
+    AVXVNNI = 2  # And vpdpbusd on 32 bytes.
+    AVX512 = 3  # x86-64-v4 with VNNI.
+    AVX512BF16 = 4  # And vdpbf16ps.
+
+
+LEVELS = tuple(level.name.lower() for level in Level)
+LEVEL_NAMES = tuple(name.encode() for name in LEVELS)
 
 
 class Dispatch(Struct):
@@ -61,5 +73,13 @@ def exact_dot4() -> bool:
     """Tell, while compiling, whether `dot4` is one instruction at this level.
 
     Elsewhere it is cheaper to see to it that `dot4_small` is exact, and to use that.
+    """
+    return False
+
+
+def native_dot2() -> bool:
+    """Tell, while compiling, whether `dot2` is one instruction at this level.
+
+    Elsewhere it is two shifts, two masks and two multiply-adds: f32 may be cheaper.
     """
     return False

@@ -18,12 +18,15 @@ from bare.descriptors import INTEGERS, Composite, Descriptor, FloatType, IntType
 from bare.ints import bf16, f32, i8, i32, u8
 from bare.lanes import divide, floor, of_bytes, round_bf16, round_f32, to_bytes, to_i32
 from bare.levels import (
+    LEVEL_NAMES,
     LEVELS,
+    Level,
     dispatch,
     exact_dot4,
     level,
     level_name,
     multiversion,
+    native_dot2,
     set_level,
     variant,
 )
@@ -32,6 +35,8 @@ from bare.trap import trap
 
 __all__ = [
     "LEVELS",
+    "LEVEL_NAMES",
+    "Level",
     "Mask",
     "Vec",
     "dispatch",
@@ -43,6 +48,7 @@ __all__ = [
     "level",
     "level_name",
     "multiversion",
+    "native_dot2",
     "pack",
     "pairs",
     "select",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bare import Slice, Trap, bf16, f16, f32, i8, i16, i32, stack, static, u8, u16, u32, u64, wrap
 from bare.simd import (
+    Level,
     Vec,
     dispatch,
     dot4,
@@ -158,15 +159,15 @@ def test_marks() -> None:
         "__bare_multiversion__": True,
         "__bare_variants__": {"avx512": wide},
     }
-    with pytest.raises(ValueError, match="baseline, avx2, avx512"):
+    with pytest.raises(ValueError, match="baseline, avx2, avxvnni, avx512, avx512bf16"):
         variant(plain, needs="sse9")
 
 
 def test_level() -> None:
     try:
-        set_level(2)
-        assert (level(), level_name()) == (2, b"avx512")
+        set_level(Level.AVX512)
+        assert (level(), level_name()) == (3, b"avx512")
         with pytest.raises(Trap):
-            set_level(3)
+            set_level(5)
     finally:
         dispatch.level = 0

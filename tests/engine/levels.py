@@ -2,29 +2,30 @@
 
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bare.simd
+from bare.compiler.host import host_levels
+from bare.simd import LEVELS
 from bare.testing import COMPILED, PYTHON, compiled, merge, variants
+from tests.bare.levels import runnable, stand_in
 
-FLAGS = {1: ("avx2", "fma", "f16c"), 2: ("avx512bw", "avx512vl", "avx512_vnni")}
+# Of code compiled without a stand-in.
+HOST_LEVELS = [LEVELS[number] for number in host_levels()]
 
 
 def host_level() -> int:
     """The highest level whose instructions this processor has."""
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    words = set(info.split())
-    return max([0, *(level for level, flags in FLAGS.items() if words.issuperset(flags))])
+    return host_levels()[-1]
 
 
 def kernel_levels(*names: str) -> Any:
     """A fixture: the names of some modules under CPython, then compiled at each level."""
     params = [PYTHON] if PYTHON in variants() else []
     if COMPILED in variants():
-        params += bare.simd.LEVELS[: host_level() + 1]
+        params += [LEVELS[number] for number in runnable()]
 
     def fixture(request: Any) -> Iterator[Any]:
         modules = [importlib.import_module(name) for name in names]
@@ -32,8 +33,8 @@ def kernel_levels(*names: str) -> Any:
             yield merge(modules)
             return
         before = bare.simd.level()
-        with compiled(*modules) as proxy:
-            bare.simd.set_level(bare.simd.LEVELS.index(request.param))
+        with stand_in(), compiled(*modules) as proxy:
+            bare.simd.set_level(LEVELS.index(request.param))
             yield proxy
             bare.simd.set_level(before)
 

@@ -7,6 +7,7 @@ import pytest
 
 import bare.simd
 from bare import Slice, static, u32
+from bare.simd import Level
 from bare.testing import COMPILED, variants
 from merlion.engine.scheduler import (
     FinishReason,
@@ -18,7 +19,7 @@ from merlion.engine.scheduler import (
 from merlion.engine.team import Team
 from tests.engine.compiled_engine import CompiledEngine
 from tests.engine.files import DATA
-from tests.engine.levels import host_level
+from tests.engine.levels import HOST_LEVELS
 from tests.engine.matrices import array_of
 from tests.engine.reference import Reference
 
@@ -31,7 +32,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module", params=bare.simd.LEVELS[: host_level() + 1])
+@pytest.fixture(scope="module", params=HOST_LEVELS)
 def engine(request: pytest.FixtureRequest) -> Iterator[CompiledEngine]:
     before = bare.simd.level()
     bare.simd.set_level(bare.simd.LEVELS.index(request.param))
@@ -205,11 +206,11 @@ def test_a_first_token_gets_the_time_it_was_ready(engine: CompiledEngine) -> Non
     scheduler.release(slot)
 
 
-@pytest.mark.skipif(host_level() < 2, reason="compares AVX2 with AVX-512")
+@pytest.mark.skipif("avx512" not in HOST_LEVELS, reason="compares AVX2 with AVX-512")
 def test_logits_do_not_depend_on_the_width_of_the_vectors() -> None:
     before = bare.simd.level()
     found = []
-    for level in (1, 2):
+    for level in (Level.AVX2, Level.AVX512):
         bare.simd.set_level(level)
         one = CompiledEngine(STORIES, context=64, sequences=1, requests=1)
         batch = one.engine.team.llama.batch

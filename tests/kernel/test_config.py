@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from bare.simd import Level
 from bare.testing import implementations
-from merlion.kernel.config import Config, PageSize, PanicAction, Simd
+from merlion.kernel.config import Config, PageSize, PanicAction
 
 impl = implementations("merlion.kernel.config")
 
@@ -25,7 +26,7 @@ def test_words_and_pairs(impl: Any) -> None:
     assert config.load
     assert config.page_size == PageSize.PAGES_4K
     assert config.panic == PanicAction.EXIT
-    assert config.simd == Simd.AVX2
+    assert config.simd == Level.AVX2
     assert (config.cores, config.serve_port, config.context) == (3, 8080, 2048)
     assert config.boot_unix_s == 7
     assert config.unknown_count == 0
@@ -37,7 +38,7 @@ def test_defaults(impl: Any) -> None:
     assert config.network
     assert not config.pvm
     assert config.page_size == PageSize.LARGEST
-    assert config.simd == Simd.AVX512
+    assert config.simd == Level.AVX512BF16
 
 
 def test_unknown_words_are_kept(impl: Any) -> None:

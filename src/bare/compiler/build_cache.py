@@ -26,7 +26,7 @@ from typing import Any, Protocol
 from bare.allocation import Allocation
 from bare.compiler.codegen import cache_directory, read_object, store
 from bare.compiler.instances import owner_of, signature_of
-from bare.compiler.shard import Site
+from bare.compiler.shard import ATTRIBUTES, Site
 from bare.compiler.statics import Path as Place
 from bare.compiler.statics import resolve
 
@@ -127,7 +127,7 @@ def _record_path(entries: Entries, checked: bool) -> Path:
     versions = (sys.version, importlib.metadata.version("llvmlite"))
     # Trap sites name files relative to the working directory.
     place = (str(BARE), str(Path.cwd()))
-    text = json.dumps((FORMAT, versions, place, checked, names))
+    text = json.dumps((FORMAT, versions, place, ATTRIBUTES, checked, names))
     return cache_directory() / f"{hashlib.sha256(text.encode()).hexdigest()}.program"
 
 

@@ -254,8 +254,7 @@ class PlaceChecker(IntegerChecker):
             self.refuse(node, "range", f"{index.value} is outside the {count} elements")
         if isinstance(base.type, ty.TupleType):
             return self.part(base, index.value, base.type.parts[index.value])
-        if isinstance(base.type, ty.VecType):
-            self.refuse_halves(base.type.element, node)
+        self.refuse_halves(base.type.element, node)
         return self.vector("lane", base.type.element, (base,), index.value, node)
 
     def subslice(self, source: Node, bounds: ast.Slice, node: ast.AST) -> Node:

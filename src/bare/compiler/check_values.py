@@ -329,6 +329,7 @@ class ValueChecker:
             self, node: ast.AST, op: ast.operator, left: Value, right: Value
         ) -> Node: ...
         def vector_negate(self, node: ast.UnaryOp, value: Node) -> Node: ...  # noqa: D102
+        def refuse_halves(self, element: Any, node: ast.AST) -> None: ...  # noqa: D102
         def vector_compare(  # noqa: D102
             self, node: ast.AST, predicate: str, left: Value, right: Value
         ) -> Node: ...

@@ -50,6 +50,7 @@ class VectorChecker(ExpressionChecker):
 
     def vector(self, op: str, kind: Any, args: tuple[Node, ...], data: Any, node: ast.AST) -> Node:
         """A vector operation with result type `kind`."""
+        self.function.operations.add(op)
         low, high = self.type_bounds(kind)
         return Node("vector", kind, args, (op, data), self.span(node), low, high)
 

@@ -59,12 +59,13 @@ class FunctionEmitter(VectorEmitter):
     def dispatch(self) -> None:
         """Call the instance of the machine's level."""
         level = self.let(f"load i8, ptr {self.unit.level_place()}")
-        names = [self.label() for _ in self.function.dispatch]
+        targets = {target: self.label() for target in self.function.dispatch}
+        names = [targets[target] for target in self.function.dispatch]
         arms = " ".join(f"i8 {i}, label %{n}" for i, n in enumerate(names))
         self.line(f"switch i8 {level}, label %{names[0]} [ {arms} ]")
         kind = stored(self.function.result)
         words = ", ".join(f"{stored(p.type)} %p{p.index}" for p in self.function.parameters)
-        for name, target in zip(names, self.function.dispatch, strict=True):
+        for target, name in targets.items():
             self.start(name)
             call = f'call {kind} @"{target.symbol}"({words})'
             if kind == "void":

@@ -8,6 +8,7 @@ products and sums that would cost more than it is worth, as weights and activati
 
 from bare.compiler import types as ty
 from bare.compiler.emit_vector_memory import VectorMemoryEmitter
+from bare.compiler.levels import BY_NUMBER
 from bare.compiler.tree import Node
 
 EXPONENT = 0x7F80_0000
@@ -51,7 +52,7 @@ class Bf16Emitter(VectorMemoryEmitter):
     def v_dot2(self, node: Node) -> str:
         """acc + odd * odd, then + even * even."""
         acc, a, b = (self.value_of(x) for x in node.args)
-        if self.level not in ty.DOT2_LEVELS:
+        if not BY_NUMBER[self.level].dot2:
             for which in ("odd", "even"):
                 acc = self.fused(self.widened(a, which), self.widened(b, which), acc)
             return acc
@@ -84,7 +85,7 @@ class Bf16Emitter(VectorMemoryEmitter):
         """The lanes of one vector, then those of another, as bf16."""
         low, high = (self.value_of(x) for x in node.args)
         pairs, words, _, halves = self.shape()
-        if self.level in ty.DOT2_LEVELS:
+        if BY_NUMBER[self.level].dot2:
             return self.converted(low, high)
         parts = []
         for operand in (low, high):
@@ -100,7 +101,7 @@ class Bf16Emitter(VectorMemoryEmitter):
         """The lanes of two vectors in turn, as bf16."""
         even, odd = (self.value_of(x) for x in node.args)
         pairs, words, _, halves = self.shape()
-        if self.level in ty.DOT2_LEVELS:
+        if BY_NUMBER[self.level].dot2:
             both = self.converted(even, odd)
             picks = ", ".join(f"i32 {lane}, i32 {lane + pairs}" for lane in range(pairs))
             return self.let(

@@ -17,6 +17,7 @@ from bare.compiler.tree import Function, Local, Node
 
 SITES_SYMBOL = "bare_sites"  # The arrays of trap sites, by the upper part of a site number.
 SITE_BITS = 16
+TRAP_GROUP = 6  # Attributes of what does not return.
 
 
 class ValueEmitter:
@@ -84,7 +85,7 @@ class ValueEmitter:
     def trap(self, reason: str) -> None:
         """Report the site and never return."""
         site = self.unit.site(self.span or self.function.span, reason)
-        self.line(f"call void @bare_trap(i32 {site}) #3")
+        self.line(f"call void @bare_trap(i32 {site}) #{TRAP_GROUP}")
         self.line("unreachable")
 
     # -- widths ----------------------------------------------------------------------------------

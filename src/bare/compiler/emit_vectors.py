@@ -1,12 +1,13 @@
 """Prints vector operations as LLVM IR.
 
-A vector has 16, 32 or 64 bytes by the level of the function; the three levels have their own
-instructions for `dot4` (vpdpbusd, vpmaddwd, pmaddwd) and for half floats (F16C from avx2 on).
+A vector has 16, 32 or 64 bytes by the level of the function; levels have their own instructions
+for `dot4` (vpdpbusd, vpmaddwd, pmaddwd) and for half floats (F16C from avx2 on).
 """
 
 from bare.compiler import types as ty
 from bare.compiler.emit_bf16 import Bf16Emitter
 from bare.compiler.emit_numbers import FLOAT, SIGNED, UNSIGNED
+from bare.compiler.levels import BY_NUMBER
 from bare.compiler.llvm import stored
 from bare.compiler.tree import Node
 
@@ -244,8 +245,8 @@ class VectorEmitter(Bf16Emitter):
         size = ty.VECTOR_BYTES[self.level]
         words = f"<{size // 4} x i32>"
         octets = f"<{size} x i8>"
-        if self.level in ty.DOT4_LEVELS:
-            name = "llvm.x86.avx512.vpdpbusd.512"
+        if BY_NUMBER[self.level].dot4:
+            name = f"llvm.x86.avx512.vpdpbusd.{size * 8}"
             self.unit.declare(name, words, f"{words}, {octets}, {octets}")
             return self.let(f"call {words} @{name}({words} {acc}, {octets} {a}, {octets} {b})")
         halves = f"<{size // 2} x i16>"
@@ -265,7 +266,7 @@ class VectorEmitter(Bf16Emitter):
 
     def v_dot4_small(self, node: Node) -> str:
         """dot4 for a first operand of at most 127: pairs cannot saturate 16 bits."""
-        if self.level in ty.DOT4_LEVELS:
+        if BY_NUMBER[self.level].dot4:
             return self.v_dot4(node)
         acc, a, b = (self.value_of(x) for x in node.args)
         size = ty.VECTOR_BYTES[self.level]

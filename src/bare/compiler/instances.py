@@ -11,8 +11,10 @@ from typing import Any
 
 from bare.compiler import types as ty
 from bare.compiler.diagnostics import Diagnostics, Span
+from bare.compiler.levels import BY_NUMBER, NUMBERS, SHARING
 from bare.compiler.load import FunctionType, definition, span_of
 from bare.compiler.tree import Function, Local
+from bare.levels import LEVELS
 
 
 @dataclass(slots=True)
@@ -41,6 +43,17 @@ class Pending:
     source: FunctionType
     mapping: dict[Any, Any]
     signature: Signature
+
+
+@dataclass(slots=True)
+class Dispatcher:
+    """A switch on the level, and what it switches between."""
+
+    function: Function
+    source: FunctionType
+    owner: Any
+    mapping: dict[Any, Any]
+    static: bool
 
 
 class SignatureError(Exception):
@@ -115,6 +128,8 @@ class Instances:
     known: dict[Any, Function] = field(default_factory=dict)
     signatures: dict[Any, Signature] = field(default_factory=dict)
     symbols: set[str] = field(default_factory=set)
+    dispatchers: list[Dispatcher] = field(default_factory=list)  # Without the sharing levels.
+    same: dict[int, set[Function]] = field(default_factory=dict)  # See `bodies_shared`.
 
     def signature(self, source: FunctionType, owner: Any, static: bool) -> Signature:
         """The cached signature of a function seen through a receiver class."""
@@ -131,11 +146,16 @@ class Instances:
             level = ty.PLAIN
         if level == ty.PLAIN and getattr(source, "__bare_multiversion__", False):
             return self.dispatcher(source, owner, mapping, static)
+        written = source
         if level > 0:
-            source = variant(source, level)
+            source = variant(written, level)
         key = (source, owner, static, tuple(mapping.items()), level)
         if key in self.known:
             return self.known[key]
+        if level in SHARING:
+            below = self.known.get((*key[:4], level - 1))
+            if below in self.same[level]:
+                return below
         signature = self.signature(source, owner, static)
         concrete = Signature(
             [
@@ -146,6 +166,8 @@ class Instances:
         )
         function = self._declare(source, owner, mapping, level, concrete)
         self.known[key] = function
+        if level + 1 in SHARING and variant(written, level + 1) is not source:
+            function.operations.add(LEVELS[level + 1])
         if function.external is None:
             self.pending.append(Pending(function, source, dict(mapping), concrete))
         return function
@@ -156,7 +178,12 @@ class Instances:
         """A function that calls the instance of the machine's level."""
         key = (source, owner, static, tuple(mapping.items()), "dispatch")
         if key not in self.known:
-            targets = [self.get(source, owner, mapping, level, static) for level in ty.LEVELS]
+            targets: list[Function] = []
+            for level in NUMBERS:
+                shares = level in SHARING  # For now: complete_dispatchers sees to it.
+                targets.append(
+                    targets[-1] if shares else self.get(source, owner, mapping, level, static)
+                )
             first = targets[0]
             dispatcher = Function(
                 self._unique(first.name + ".dispatch"),
@@ -169,7 +196,39 @@ class Instances:
                 calls=set(targets),
             )
             self.known[key] = dispatcher
+            self.dispatchers.append(Dispatcher(dispatcher, source, owner, mapping, static))
         return self.known[key]
+
+    def complete_dispatchers(self) -> None:
+        """Now that all bodies asked for are checked: which need another at a level that shares."""
+        for level in SHARING:
+            self.same[level] = self.bodies_shared(level)
+        complete, self.dispatchers = self.dispatchers, []
+        for d in complete:
+            for level in SHARING:
+                found = self.get(d.source, d.owner, d.mapping, level, d.static)
+                d.function.dispatch[level] = found
+                d.function.calls.add(found)
+
+    def bodies_shared(self, level: int) -> set[Function]:
+        """Functions of the level below whose body would be the same at this one.
+
+        They use nothing that the level adds, and call only functions of which this is true.
+        """
+        own = BY_NUMBER[level].adds | {LEVELS[level]}
+        below = [f for f in self.known.values() if f.level == level - 1]
+        callers: dict[Function, list[Function]] = {}
+        for function in below:
+            for called in function.calls:
+                callers.setdefault(called, []).append(function)
+        waiting = [f for f in below if f.operations & own]
+        different = set(waiting)
+        while waiting:
+            for caller in callers.get(waiting.pop(), ()):
+                if caller not in different:
+                    different.add(caller)
+                    waiting.append(caller)
+        return set(below) - different
 
     def _declare(
         self,
@@ -185,7 +244,7 @@ class Instances:
         if mapping:
             name += "[" + ",".join(ty.name_of(t) for t in mapping.values()) + "]"
         if level != ty.PLAIN:
-            name += ("@baseline", "@avx2", "@avx512")[level]
+            name += "@" + LEVELS[level]
         span = (
             Span(source.__code__.co_filename, source.__code__.co_firstlineno)
             if external
@@ -215,10 +274,8 @@ class Instances:
 def variant(source: FunctionType, level: int) -> FunctionType:
     """The replacement registered for the highest level up to `level`, or the function itself."""
     variants = getattr(source, "__bare_variants__", {})
-    names = {0: "baseline", 1: "avx2", 2: "avx512"}
-    for candidate in range(level, -1, -1):
-        for key in (candidate, names[candidate]):
-            if key in variants:
-                found: FunctionType = variants[key]
-                return found
+    for candidate in LEVELS[level::-1]:
+        if candidate in variants:
+            found: FunctionType = variants[candidate]
+            return found
     return source

@@ -13,6 +13,7 @@ from bare import ints
 from bare.compiler import types as ty
 from bare.compiler.check_values import Comptime, Value
 from bare.compiler.check_vectors import PARAMETERS
+from bare.compiler.levels import BY_NUMBER, NUMBERS
 from bare.compiler.tree import Node
 from bare.simd import dispatch
 
@@ -155,10 +156,14 @@ def _vector(name: str) -> Handler:
     return handle
 
 
-def _exact_dot4(checker: Any, node: ast.Call) -> Value:
-    if checker.level == ty.PLAIN:
-        checker.refuse(node, "vector-level", "a level is known only in @multiversion code")
-    return Comptime(checker.level in ty.DOT4_LEVELS)
+def _level_has(name: str, what: str) -> Handler:
+    def handle(checker: Any, node: ast.Call) -> Value:
+        if checker.level == ty.PLAIN:
+            checker.refuse(node, "vector-level", "a level is known only in @multiversion code")
+        checker.function.operations.add(name)
+        return Comptime(bool(getattr(BY_NUMBER[checker.level], what)))
+
+    return handle
 
 
 # -- processor: (assembly, constraints, parameter types, result types, memory clobber) -------------
@@ -290,7 +295,7 @@ def _symbol_address(checker: Any, node: ast.Call) -> Value:
 def _set_level(checker: Any, node: ast.Call) -> Value:
     value = checker.hold(checker.coerce(checker.expression(node.args[0]), ints.u8, node))
     place = checker.attribute_place(dispatch, "level", node)
-    known = checker.compare_integers("le", value, checker.integer(2), node)
+    known = checker.compare_integers("le", value, checker.integer(NUMBERS[-1]), node)
     reason = "there is no such instruction-set level"
     checker.emit(Node("check", None, (known,), reason, checker.span(node)))
     checker.emit(Node("store", None, (place, value), (ints.u8, 0), checker.span(node)))
@@ -319,7 +324,8 @@ INTRINSICS: dict[str, Handler] = {
     "panic": _panic,
     **{name: _math(name) for name in ("sqrt", "floor", "fabs")},
     **{name: _vector(name) for name in ("select", *PARAMETERS)},
-    "exact_dot4": _exact_dot4,
+    "exact_dot4": _level_has("exact_dot4", "dot4"),
+    "native_dot2": _level_has("native_dot2", "dot2"),
     **{name: _processor(name) for name in PROCESSOR},
     "prefetch": _prefetch(3),  # LLVM's localities: prefetcht0, prefetcht1.
     "prefetch_l2": _prefetch(2),

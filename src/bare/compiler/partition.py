@@ -1,18 +1,19 @@
 """Which module of the program a function goes to.
 
 Vector code by level: a level's functions call only each other, and nothing of it can be inlined
-elsewhere. The rest by package (`merlion.net`, `bare`), as calls stay mostly inside one. A small
-program is one module: starting LLVM takes longer than it would gain.
+elsewhere; levels that share bodies are one module. The rest by package (`merlion.net`, `bare`), as
+calls stay mostly inside one. A small program is one module: starting LLVM takes longer than it
+would gain.
 """
 
 from collections.abc import Mapping, Sequence
 
 from bare.compiler import types as ty
+from bare.compiler.levels import MODULE
 from bare.compiler.tree import Function, Node
 
 SMALL_PROGRAM = 12_000  # Nodes.
 SMALL_FUNCTION = 40
-LEVEL_NAMES = ("baseline", "avx2", "avx512")
 
 
 def partition(packages: Mapping[Function, str], split: bool) -> dict[Function, str]:
@@ -23,7 +24,7 @@ def partition(packages: Mapping[Function, str], split: bool) -> dict[Function, s
     if not split or total < SMALL_PROGRAM:
         return dict.fromkeys(packages, "program")
     return {
-        function: package if function.level == ty.PLAIN else LEVEL_NAMES[function.level]
+        function: package if function.level == ty.PLAIN else MODULE[function.level]
         for function, package in packages.items()
     }
 

@@ -19,7 +19,8 @@ from bare.compiler import types as ty
 from bare.compiler.debug_info import DebugInfo
 from bare.compiler.diagnostics import Span, display_path
 from bare.compiler.emit import FunctionEmitter
-from bare.compiler.emit_values import SITE_BITS, SITES_SYMBOL
+from bare.compiler.emit_values import SITE_BITS, SITES_SYMBOL, TRAP_GROUP
+from bare.compiler.levels import BY_NUMBER
 from bare.compiler.llvm import Constants, Linkage, stored
 from bare.compiler.statics import StaticNames
 from bare.compiler.tree import Function
@@ -28,16 +29,11 @@ BASE = 'nounwind "frame-pointer"="all"'
 # What a function may cost to be inlined where it is called. LLVM's 225 makes the image a third
 # larger and a third slower to build, and nothing outside the vector code is faster for it.
 INLINE_COST = 60
-PLAIN_GROUP = 5
+PLAIN_GROUP, OUTSIDE_GROUP = 5, 7  # And TRAP_GROUP is 6; below are the levels.
+assert len(BY_NUMBER) == PLAIN_GROUP
 ATTRIBUTES = (
-    (0, f'{BASE} "target-cpu"="x86-64-v2"'),
-    (1, f'{BASE} "target-cpu"="x86-64-v3"'),
-    (
-        2,
-        f'{BASE} "target-cpu"="x86-64-v4" "target-features"="+avx512vnni" '
-        '"prefer-vector-width"="512" "min-legal-vector-width"="512"',
-    ),
-    (PLAIN_GROUP, f'{BASE} "target-cpu"="x86-64-v2" "function-inline-threshold"="{INLINE_COST}"'),
+    *(f"{BASE} {level.attributes}" for level in BY_NUMBER),
+    f'{BASE} "target-cpu"="x86-64-v2" "function-inline-threshold"="{INLINE_COST}"',
 )
 
 
@@ -176,9 +172,9 @@ class Shard:
         lines += INTRINSICS
         lines += self._declarations.values()
         red_zone = "noredzone " if self.program.image else ""
-        lines += [f"attributes #{n} = {{ {red_zone}{text} }}" for n, text in ATTRIBUTES]
-        lines.append("attributes #3 = { noreturn nounwind cold }")
-        lines.append("attributes #4 = { nounwind }")
+        lines += [f"attributes #{n} = {{ {red_zone}{text} }}" for n, text in enumerate(ATTRIBUTES)]
+        lines.append(f"attributes #{TRAP_GROUP} = {{ noreturn nounwind cold }}")
+        lines.append(f"attributes #{OUTSIDE_GROUP} = {{ nounwind }}")
         lines.append(self.debug.text())
         return "\n".join(lines) + "\n"
 
@@ -192,7 +188,7 @@ class Shard:
             kinds = ", ".join(stored(p.type, function.level) for p in function.parameters)
             hidden = "" if function.export or function.external else "hidden "
             result = stored(function.result, function.level)
-            lines.append(f'declare {hidden}{result} @"{function.symbol}"({kinds}) #4')
+            lines.append(f'declare {hidden}{result} @"{function.symbol}"({kinds}) #{OUTSIDE_GROUP}')
         if "bare_trap" not in defined:
             defined.add("bare_trap")
             lines.append("declare void @bare_trap(i32)")

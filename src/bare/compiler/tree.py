@@ -54,6 +54,7 @@ class Function:
     body: list[Node] = field(default_factory=list)
     locals: list[Local] = field(default_factory=list)
     calls: "set[Function]" = field(default_factory=set)
+    operations: set[str] = field(default_factory=set)  # Vector operations it is made of.
     export: str | None = None
     external: str | None = None
     dispatch: "list[Function]" = field(default_factory=list)  # One per level: a dispatcher.

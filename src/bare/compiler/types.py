@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from bare.codec import Layout, codec
+from bare.compiler.levels import BY_NUMBER, NUMBERS
 from bare.descriptors import (
     ArrayType,
     AtomicType,
@@ -41,10 +42,7 @@ I64_MIN, I64_MAX, U64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 # Level of a function that is not part of a multiversion group.
 PLAIN = -1
-LEVELS = (0, 1, 2)
-DOT4_LEVELS = (2,)  # They have vpdpbusd.
-DOT2_LEVELS: tuple[int, ...] = ()  # They have vdpbf16ps.
-VECTOR_BYTES = {PLAIN: 16, 0: 16, 1: 32, 2: 64}
+VECTOR_BYTES = {PLAIN: 16, **{n: BY_NUMBER[n].vector_bytes for n in NUMBERS}}
 
 
 @dataclass(frozen=True)

@@ -80,8 +80,9 @@ def check_program(
     for soft in HALF_CONVERSIONS.values():
         instances.get(soft, None, {}, ty.PLAIN, True)
     while instances.pending:
-        pending = instances.pending.pop()
-        Checker(pending, instances).run()
+        while instances.pending:
+            Checker(instances.pending.pop(), instances).run()
+        instances.complete_dispatchers()
     diagnostics.check()
     return instances, roots
 

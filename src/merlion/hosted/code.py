@@ -4,11 +4,12 @@ Struct methods called here run as machine code; reading a field of a Struct is p
 same memory.
 """
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from bare import simd
+from bare.compiler.host import host_levels
+from bare.simd import LEVELS, set_level
 from merlion.engine.engine import Engine
 from merlion.engine.scheduler import Scheduler
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
@@ -46,23 +47,16 @@ ENTRIES: tuple[Any, ...] = (
     Server.poll,
 )
 
-# What the compiler's levels assume of the CPU, best first, in /proc/cpuinfo's words.
-LEVEL_FLAGS = (
-    (2, {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}),
-    (1, {"avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"}),
-)
-
 
 def host_level() -> int:
-    """The highest instruction set level of this machine (bare.simd)."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("flags"):
-            flags = set(line.partition(":")[2].split())
-            for level, needed in LEVEL_FLAGS:
-                if needed <= flags:
-                    return level
-            break
-    return 0
+    """The instruction set level to use: the machine's highest, at most $MERLION_SIMD.
+
+    Raises ValueError when the variable names no level.
+    """
+    highest = os.environ.get("MERLION_SIMD") or LEVELS[-1]
+    if highest not in LEVELS:
+        raise ValueError(f"MERLION_SIMD must be one of {', '.join(LEVELS)}, not {highest}")
+    return max(level for level in host_levels() if level <= LEVELS.index(highest))
 
 
 class Code:
@@ -73,7 +67,7 @@ class Code:
         from bare.compiler.jit import load
 
         self._program = load(ENTRIES)
-        simd.set_level(host_level())
+        set_level(host_level())
 
     def __call__[**P, R](self, function: Callable[P, R]) -> Callable[P, R]:
         """The compiled counterpart of one of ENTRIES."""

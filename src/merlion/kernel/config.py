@@ -7,6 +7,7 @@ Settings and their defaults are the fields of `Config`; docs/hardware/command-li
 from enum import IntEnum
 
 from bare import Array, Bytes, Struct, array, u8, u16, u32, u64, usize
+from bare.simd import LEVEL_NAMES, Level
 
 UNKNOWN_MAX = 8
 NUMBER_MAX = 1 << 52  # Numbers are sizes and addresses.
@@ -29,14 +30,6 @@ class PanicAction(IntEnum):
     EXIT = 2  # Leave QEMU with a failing exit code.
 
 
-class Simd(IntEnum):
-    """Highest instruction set used, whatever the CPU has."""
-
-    BASELINE = 0
-    AVX2 = 1
-    AVX512 = 2
-
-
 class Word(Struct):
     """A piece of the command line."""
 
@@ -53,7 +46,7 @@ class Config(Struct):
     dhcp: bool = True
     page_size: PageSize = PageSize.LARGEST
     panic: PanicAction = PanicAction.HALT
-    simd: Simd = Simd.AVX512
+    simd: u8 = max(Level)  # Highest instruction set used, whatever the CPU has.
     cores: u32 = 0  # 0: all.
     context: u32 = 0  # Positions of a sequence, at most the model's; 0: 2048.
     address: u32 = 0
@@ -161,16 +154,12 @@ class Config(Struct):
         return True
 
     def parse_simd(self, value: Bytes) -> bool:
-        """Take `simd=baseline|avx2|avx512`."""
-        if value == b"baseline":
-            self.simd = Simd.BASELINE
-        elif value == b"avx2":
-            self.simd = Simd.AVX2
-        elif value == b"avx512":
-            self.simd = Simd.AVX512
-        else:
-            return False
-        return True
+        """Take `simd=` and the name of a level."""
+        for level in range(len(LEVEL_NAMES)):
+            if value == LEVEL_NAMES[level]:
+                self.simd = u8(level)
+                return True
+        return False
 
     def parse_ip(self, value: Bytes) -> bool:
         """Take `ip=off`, `ip=dhcp` or `ip=ADDRESS/PREFIX[,GATEWAY]`."""

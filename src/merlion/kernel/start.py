@@ -91,7 +91,7 @@ def processor() -> None:
     """Find out what the CPU is; switch on its vector state; calibrate the clock."""
     features.detect()
     enable_vector_state()
-    choose_level(u8(config.simd))
+    choose_level(config.simd)
     calibration = tsc.calibrate(features, config.pvm)
     clock.khz = calibration[0]
     line = log.begin()

@@ -4,14 +4,15 @@ import math
 import random
 import struct
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 import bare
 from bare import Slice, Trap, simd
+from bare.compiler.levels import BY_NUMBER
 from tests.bare.compiler import differential as run
+from tests.bare.levels import runnable, stand_in
 
 COUNT = 64  # Elements in, a whole number of vectors at every level.
 ROUNDS = 12
@@ -178,27 +179,20 @@ SOURCE = "\n\n\n".join(
 @pytest.fixture(scope="module")
 def program() -> tuple[Any, dict[str, Callable[..., Any]]]:
     module = run.module_of(SOURCE, "vectors")
-    return module, run.load_module(module)
+    with stand_in():
+        return module, run.load_module(module)
 
 
-@pytest.fixture(params=range(3), ids=simd.LEVELS)
+@pytest.fixture(params=range(len(simd.LEVELS)), ids=simd.LEVELS)
 def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     """Compiled code at one level, and CPython with as many lanes as that has."""
-    if request.param > host_level():
+    if request.param not in runnable():
         pytest.skip("this machine does not have the instructions")
     before = simd.level()
     simd.set_level(request.param)
-    monkeypatch.setattr(simd, "VECTOR_BYTES", 16 << request.param)
+    monkeypatch.setattr(simd, "VECTOR_BYTES", BY_NUMBER[request.param].vector_bytes)
     yield request.param
     simd.set_level(before)
-
-
-def host_level() -> int:
-    """The highest level this machine has."""
-    flags = set(Path("/proc/cpuinfo").read_text().split())
-    if not {"avx2", "fma", "f16c", "bmi2"} <= flags:
-        return 0
-    return 2 if {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"} <= flags else 1
 
 
 def values(rng: random.Random, kind: Any) -> list[Any]:
@@ -324,7 +318,7 @@ def test_fma_rounds_once_where_there_is_the_instruction(program: Any, level: int
 @pytest.mark.parametrize("at", [1, COUNT - 1, 2**63 - 1])
 def test_loads_stay_inside(program: Any, level: int, at: int) -> None:
     module, compiled = program
-    data = Slice.from_bytes(bytes(16 << level))
+    data = Slice.from_bytes(bytes(simd.VECTOR_BYTES))
     for function in (module.past_the_end, compiled["past_the_end"]):
         assert function(data, 0) == 0
         with pytest.raises(Trap):

@@ -162,6 +162,8 @@ def show_cpuid(arguments: Bytes) -> None:
     out.hex(features.leaf7_ebx, 8)
     out.byte(0x20)
     out.hex(features.leaf7_ecx, 8)
+    out.byte(0x20)
+    out.hex(features.leaf7_1_eax, 8)
     console.line(b"")
     label(b"kernels")
     console.line(level_text(features.level))

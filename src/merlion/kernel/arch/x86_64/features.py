@@ -8,13 +8,12 @@ from enum import IntFlag
 
 from bare import Array, Bytes, Slice, Struct, array, u8, u32, u64, usize
 from bare.cpu import cpuid, read_cr4, write_cr4, xgetbv, xsetbv
-from bare.simd import set_level
+from bare.simd import Level, set_level
 
 CR4_OSXSAVE = 1 << 18
 BRAND_BYTES = 48
-LEVEL_BASELINE = 0
-LEVEL_AVX2 = 1
-LEVEL_AVX512 = 2
+LEVELS = tuple(Level)
+LEVEL_TEXT = (b"SSE4.2", b"AVX2", b"AVX-VNNI", b"AVX-512", b"AVX-512 BF16")
 
 
 class Leaf1(IntFlag):
@@ -41,6 +40,13 @@ class Leaf7(IntFlag):
     AVX512DQ = 1 << 17
     AVX512BW = 1 << 30
     AVX512VL = 1 << 31
+
+
+class Leaf7Sub1(IntFlag):
+    """CPUID.7.1:EAX."""
+
+    AVX_VNNI = 1 << 4
+    AVX512_BF16 = 1 << 5
 
 
 AVX512VNNI = 1 << 11  # CPUID.7.0:ECX.
@@ -72,6 +78,7 @@ class Features(Struct):
     leaf1_ecx: u32
     leaf7_ebx: u32
     leaf7_ecx: u32
+    leaf7_1_eax: u32
     extended_ecx: u32
     extended_edx: u32
     leaf_max: u32
@@ -95,9 +102,12 @@ class Features(Struct):
         self.signature = signature
         self.leaf1_ecx = leaf1_ecx
         if leaf_max >= 7:
-            _a7, leaf7_ebx, leaf7_ecx, _d7 = cpuid(7, 0)
+            sub_max, leaf7_ebx, leaf7_ecx, _d7 = cpuid(7, 0)
             self.leaf7_ebx = leaf7_ebx
             self.leaf7_ecx = leaf7_ecx
+            if sub_max >= 1:
+                leaf7_1_eax, _b71, _c71, _d71 = cpuid(7, 1)
+                self.leaf7_1_eax = leaf7_1_eax
         if leaf1_ecx & Leaf1.HYPERVISOR:
             hypervisor_max, name_0, name_1, name_2 = cpuid(0x4000_0000, 0)
             self.hypervisor_leaf_max = hypervisor_max
@@ -150,22 +160,45 @@ class Features(Struct):
             return STATE_AVX
         return State.X87 | State.SSE
 
-    def best_level(self) -> u8:
-        """Return the highest level of `bare.simd` whose every feature is there and switched on."""
-        has_avx2 = (
+    def has_avx2(self) -> bool:
+        """Whether every feature of x86-64-v3 is there and switched on."""
+        return (
             self.xcr0 & STATE_AVX == STATE_AVX
             and self.leaf1_ecx & NEED_AVX2_1 == NEED_AVX2_1
             and self.leaf7_ebx & NEED_AVX2_7 == NEED_AVX2_7
             and self.extended_ecx & LZCNT != 0
         )
-        if not has_avx2:
-            return LEVEL_BASELINE
-        has_avx512 = (
-            self.xcr0 & STATE_AVX512 == STATE_AVX512
+
+    def has_avx512(self) -> bool:
+        """Whether every feature of x86-64-v4, and VNNI, is there and switched on."""
+        return (
+            self.has_avx2()
+            and self.xcr0 & STATE_AVX512 == STATE_AVX512
             and self.leaf7_ebx & NEED_AVX512_7 == NEED_AVX512_7
             and self.leaf7_ecx & AVX512VNNI != 0
         )
-        return LEVEL_AVX512 if has_avx512 else LEVEL_AVX2
+
+    def has_level(self, level: Level) -> bool:
+        """Whether code compiled for the level can run."""
+        match level:
+            case Level.BASELINE:
+                return True
+            case Level.AVX2:
+                return self.has_avx2()
+            case Level.AVXVNNI:
+                return self.has_avx2() and self.leaf7_1_eax & Leaf7Sub1.AVX_VNNI != 0
+            case Level.AVX512:
+                return self.has_avx512()
+            case Level.AVX512BF16:
+                return self.has_avx512() and self.leaf7_1_eax & Leaf7Sub1.AVX512_BF16 != 0
+
+    def best_level(self, highest: u8) -> u8:
+        """Return the highest level of `bare.simd`, at most `highest`, that can run."""
+        best: u8 = Level.BASELINE
+        for level in LEVELS:
+            if level <= highest and self.has_level(level):
+                best = level
+        return best
 
 
 def put(out: Slice[u8], at: usize, value: u32) -> None:
@@ -189,14 +222,10 @@ def enable_vector_state() -> None:
 
 def choose_level(highest: u8) -> None:
     """Choose the instruction set for all `multiversion` code, at most `highest`."""
-    features.level = min(features.best_level(), highest)
+    features.level = features.best_level(highest)
     set_level(features.level)
 
 
 def level_text(level: u8) -> Bytes:
     """Return the name of an instruction set level."""
-    if level == LEVEL_AVX512:
-        return b"AVX-512"
-    if level == LEVEL_AVX2:
-        return b"AVX2"
-    return b"SSE4.2"
+    return LEVEL_TEXT[level]
