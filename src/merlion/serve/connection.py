@@ -17,6 +17,7 @@ from merlion.serve.body import BodyDecoder
 from merlion.serve.completion import Generation
 from merlion.serve.http import Head
 from merlion.serve.outbox import Outbox
+from merlion.serve.pace import Pace
 
 
 class Phase(IntEnum):
@@ -48,9 +49,8 @@ class Connection(Struct):
     outbox: Outbox
     generation: Generation
     since_ns: u64  # When this phase began.
-    input_ns: u64  # When bytes last came.
-    output_ns: u64  # When bytes were last taken, or none were pending.
-    output_moved: bool  # Bytes were taken since the last poll.
+    arrival: Pace  # Of the body.
+    departure: Pace  # Of what is pending, since something is.
 
     def reset(self, now_ns: u64) -> None:
         """Start as a new connection."""
@@ -59,8 +59,7 @@ class Connection(Struct):
         self.uses_large = False
         self.raw_start = 0
         self.raw_end = 0
-        self.input_ns = now_ns
-        self.output_ns = now_ns
+        self.departure.begin(now_ns)
         self.begin_request(now_ns)
 
     @property
@@ -89,7 +88,6 @@ class Connection(Struct):
         """Copy in as much of `data` as there is room for. What follows the end is dropped."""
         if self.phase == Phase.CLOSING or (self.phase == Phase.DRAIN and self.close_after):
             return len(data)
-        self.input_ns = now_ns
         if self.phase == Phase.HEAD and self.raw_start == self.raw_end:
             self.since_ns = now_ns  # The first byte of a request.
         if self.raw_start == self.raw_end:
@@ -100,6 +98,7 @@ class Connection(Struct):
         count = min(len(self.input) - self.raw_end, len(data))
         self.input[self.raw_end : self.raw_end + count].copy_from(data[:count])
         self.raw_end += count
+        self.arrival.move(count, now_ns)
         return count
 
     def close_gap(self) -> None:

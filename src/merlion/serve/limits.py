@@ -34,15 +34,15 @@ EVENT_ROOM_BYTES = 6 * EVENT_TEXT_BYTES_MAX + 1024
 assert EVENT_ROOM_BYTES < OUTPUT_BYTES
 MESSAGES_MAX = 4096
 
-# Timers. A client has this long for the whole head, between two reads of a body, and between two
-# reads of ours; a kept-alive connection may be silent for the idle time.
+# Timers. A client has this long for the whole head; a body, and our replies, must move every so
+# often and at the rate below on the whole; a kept-alive connection may be silent for the idle time.
 HEAD_TIMEOUT_NS = 20 * SECOND_NS
 BODY_TIMEOUT_NS = 30 * SECOND_NS
-# A whole body, so that one byte every 29 s does not hold the large buffer.
-BODY_TOTAL_TIMEOUT_NS = 300 * SECOND_NS
+WRITE_TIMEOUT_NS = 60 * SECOND_NS
+# 32 kbit/s: any line that a person would use; 12,000 tokens of a stream are there in ten minutes.
+RATE_BYTES_MIN = 4 * KIB
 # How long a request waits for the shared large buffer before it is told to come back.
 LARGE_WAIT_NS = 10 * SECOND_NS
-WRITE_TIMEOUT_NS = 60 * SECOND_NS
 IDLE_TIMEOUT_NS = 75 * SECOND_NS
 # When all places are taken, a connection idle for this long makes way for a new one.
 IDLE_KEPT_NS = SECOND_NS

@@ -20,7 +20,6 @@ from merlion.serve.errors import busy
 from merlion.serve.http import Head, HttpError, blank_length, find_head
 from merlion.serve.limits import (
     BODY_TIMEOUT_NS,
-    BODY_TOTAL_TIMEOUT_NS,
     CONNECTIONS_MAX,
     HEAD_BYTES_MAX,
     HEAD_TIMEOUT_NS,
@@ -100,6 +99,8 @@ class Server(Struct):
         connection = self.connections[index]
         assert connection.phase != Phase.FREE, "this connection is not open"
         self.now_ns = now_ns
+        if connection.outbox.is_empty:
+            connection.departure.begin(now_ns)
         taken: usize = 0
         while taken < len(data):
             count = connection.take(data[taken:], now_ns)
@@ -117,7 +118,7 @@ class Server(Struct):
         """The transport took the first `count` bytes of `pending`."""
         connection = self.connections[index]
         connection.outbox.sent(count)
-        connection.output_moved = True
+        connection.departure.move(count, self.now_ns)
 
     def wants_close(self, index: u32) -> bool:
         """Say whether everything was said: close, and then `hangup`."""
@@ -237,7 +238,7 @@ class Server(Struct):
         if connection.head.expect_continue and connection.head.has_body:
             connection.outbox.append(CONTINUE)
         connection.enter(Phase.BODY, now_ns)
-        connection.input_ns = now_ns
+        connection.arrival.begin(now_ns)
         room = len(connection.input) - connection.head_length
         if connection.head.content_length > room:
             connection.enter(Phase.LARGE_WAIT, now_ns)
@@ -281,22 +282,22 @@ class Server(Struct):
         service.large_length = len(body)
         connection.body_end = connection.head_length
         connection.enter(Phase.BODY, now_ns)
-        connection.input_ns = now_ns
+        connection.arrival.begin(now_ns)
         return True
 
     def check_timers(self, connection: Connection, now_ns: u64) -> None:
-        """Clients that stopped: in the middle of a request, between two, or while we talk."""
-        if connection.outbox.is_empty or connection.output_moved:
-            connection.output_moved = False
-            connection.output_ns = now_ns
-            self.check_input(connection, now_ns)
-        elif now_ns - connection.output_ns > WRITE_TIMEOUT_NS:
+        """Clients too slow: in the middle of a request, between two, or while we talk."""
+        if connection.outbox.is_empty:
+            connection.departure.begin(now_ns)
+        elif connection.departure.is_slow(WRITE_TIMEOUT_NS, now_ns):
             if connection.phase == Phase.GENERATE:
                 self.abandon(connection)
             self.shut(connection)
+            return
+        self.check_input(connection, now_ns)
 
     def check_input(self, connection: Connection, now_ns: u64) -> None:
-        """Clients that stopped sending."""
+        """Clients that send nothing, or too little."""
         waited = now_ns - connection.since_ns
         if connection.phase == Phase.HEAD:
             if len(connection.raw()) == 0:
@@ -306,8 +307,7 @@ class Server(Struct):
                 connection.head.assign(Head.zeroed())
                 self.service.refuse_http(connection, HttpError.TIMEOUT)
         elif connection.phase == Phase.BODY:
-            silent = now_ns - connection.input_ns
-            if silent > BODY_TIMEOUT_NS or waited > BODY_TOTAL_TIMEOUT_NS:
+            if connection.arrival.is_slow(BODY_TIMEOUT_NS, now_ns):
                 self.service.refuse_http(connection, HttpError.TIMEOUT)
         elif connection.phase == Phase.LARGE_WAIT and waited > LARGE_WAIT_NS:
             self.service.refuse(connection, busy())
