@@ -4,7 +4,10 @@ import re
 
 import pytest
 
+from bare.compiler.host import host_levels
+from bare.simd import LEVEL_NAMES, Level
 from merlion.cli.accelerator import Accelerator
+from merlion.kernel.arch.x86_64.features import level_text
 from tests.boot.machines import TINY_MODEL, boot, hosted_text, serving
 
 pytestmark = pytest.mark.qemu
@@ -50,6 +53,19 @@ def test_cores_word() -> None:
 def test_processor(cpu: str, level: str) -> None:
     text = check_text("microvm", cpu=cpu)
     assert level in text, text
+
+
+@pytest.mark.parametrize("level", Level)
+def test_level_by_word(accelerator: Accelerator, level: Level) -> None:
+    """PVM shows the processor as it is: only a word gives a lower level there."""
+    name = LEVEL_NAMES[level].decode()
+    has = [known for known in host_levels() if known <= level]
+    with serving(accelerator, TINY_MODEL, words=[f"simd={name}"]) as booted:
+        assert booted.complete(PROMPT, TOKENS) == hosted_text(TINY_MODEL, PROMPT, TOKENS)
+        kernels = re.search(r"kernels +(.*\S)", booted.execute("cpuid"))
+        assert kernels is not None
+        assert kernels[1] == level_text(has[-1]).decode()
+        assert "unknown" not in booted.execute("config")
 
 
 @pytest.mark.parametrize("word", ["simd=baseline", "pages=4k", "pages=2m", "pages=1g"])
