@@ -72,12 +72,14 @@ class Booted:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/v1"
 
-    def request(self, path: str, body: Any = None, timeout: float = HTTP_SECONDS) -> Reply:
-        """One request on a connection of its own."""
+    def request(
+        self, path: str, body: Any = None, timeout: float = HTTP_SECONDS, **fields: str
+    ) -> Reply:
+        """One request on a connection of its own, with `fields` in its head."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             raw = None if body is None else json.dumps(body)
-            connection.request("GET" if raw is None else "POST", path, raw)
+            connection.request("GET" if raw is None else "POST", path, raw, fields)
             reply = connection.getresponse()
             return Reply(reply.status, dict(reply.getheaders()), reply.read())
         finally:

@@ -9,7 +9,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.boot.machines import HTTP_SECONDS, Booted
+from merlion.cli.accelerator import Accelerator
+from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, native, serving
 
 pytestmark = pytest.mark.qemu
 MESSAGES: Any = [{"role": "user", "content": "Once upon a time"}]
@@ -131,3 +132,19 @@ def test_unload_answers_503(tiny: Booted) -> None:
     finally:
         tiny.execute("ai-load")
     assert tiny.request("/health").status == 200
+
+
+def test_api_key(image: None) -> None:
+    """Only who has the key may ask, and the machine tells it to nobody."""
+    if not TINY_MODEL.exists():
+        pytest.skip("no reference data")
+    with serving(native() or Accelerator.TCG, TINY_MODEL, words=["api-key=sesame-7"]) as machine:
+        refused = machine.request("/v1/models", Authorization="Bearer sesame-8")
+        assert refused.status == 401
+        assert refused.json["error"]["type"] == "authentication_error"
+        assert machine.request("/v1/models").status == 401
+        assert machine.request("/health").status == 200
+        assert machine.request("/v1/models", Authorization="Bearer sesame-7").status == 200
+        assert "api-key=********" in machine.execute("config")
+        machine.execute("dmesg")
+        assert "sesame" not in machine.guest.text.decode(errors="replace")

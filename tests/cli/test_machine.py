@@ -9,6 +9,7 @@ from merlion.cli import accelerator, qemu
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.errors import UserError
 from merlion.cli.guest import Guest, GuestError
+from merlion.cli.run import key_words
 
 
 @pytest.fixture
@@ -153,3 +154,12 @@ def test_a_machine_that_says_nothing_is_not_waited_for(guest: Guest) -> None:
     guest.wait_for_prompt(20)
     with pytest.raises(GuestError, match="did not print"):
         guest.wait_for(b"never", 0.2)
+
+
+def test_an_api_key_is_one_word() -> None:
+    assert key_words("") == []
+    assert key_words("sesame/7=") == ["api-key=sesame/7="]
+    for wrong in ("two words", "schlüssel", "new\nline", "x" * 257):
+        with pytest.raises(UserError, match="not a word") as refused:
+            key_words(wrong)
+        assert wrong not in str(refused.value)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from bare import static, u8
 from bare.simd import Level
 from bare.testing import implementations
 from merlion.kernel.config import Config, PageSize, PanicAction
@@ -13,7 +14,9 @@ impl = implementations("merlion.kernel.config")
 
 def parsed(text: bytes) -> Config:
     config = Config()
-    config.parse(text)
+    line = static(u8, max(len(text), 1))[: len(text)]
+    line.copy_from(text)
+    config.parse(line)
     return config
 
 
@@ -47,6 +50,20 @@ def test_unknown_words_are_kept(impl: Any) -> None:
     words = [bytes(config.unknown_word(index)) for index in range(6)]
     assert words == [b"pvmm", b"pages=3k", b"serve=0", b"serve=65536", b"cores=", b"hello=1"]
     assert config.pvm
+
+
+def test_a_secret_leaves_the_line(impl: Any) -> None:
+    config = parsed(b"pvm api-key=sesame/open= quiet")
+    assert bytes(config.api_key) == b"sesame/open="
+    assert bytes(config.command_line) == b"pvm api-key=************ quiet"
+    assert config.unknown_count == 0
+    assert bytes(parsed(b"api-key=one api-key=other").api_key) == b"other"
+    assert bytes(parsed(b"pvm").api_key) == b""
+    for wrong in (b"", b"x" * 257):
+        config = parsed(b"api-key=" + wrong)
+        assert bytes(config.api_key) == b""
+        assert bytes(config.unknown_word(0)) == b"api-key=" + b"*" * len(wrong)
+    assert len(parsed(b"api-key=" + b"x" * 256).api_key) == 256
 
 
 def test_static_address(impl: Any) -> None:

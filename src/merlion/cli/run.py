@@ -1,6 +1,7 @@
 """`merlion run`: boots the machine in QEMU, with a console to type at or commands to execute."""
 
 import os
+import re
 import selectors
 import signal
 import sys
@@ -51,6 +52,12 @@ def run(
     accel: Annotated[str, typer.Option("--accel", help="auto, kvm, pvm or tcg.")] = "auto",
     log: Annotated[Path | None, typer.Option("--log", help="Copy the console there.")] = None,
     machine: Annotated[str, typer.Option("--machine", help="microvm or q35.")] = "microvm",
+    api_key: Annotated[
+        str,
+        typer.Option(
+            "--api-key", envvar="MERLION_API_KEY", help="Clients must send it. Empty: anybody may."
+        ),
+    ] = "",
     append: Annotated[
         list[str] | None, typer.Option("--append", help="A word of the kernel command line.")
     ] = None,
@@ -66,7 +73,7 @@ def run(
         raise UserError("--serve needs a model", "merlion run smollm2-135m --serve 8080")
     build_image()
     choice = choose(accel)
-    words = list(append or [])
+    words = [*(append or []), *key_words(api_key)]
     if serve is not None:
         words.append(f"serve={GUEST_PORT}")
     if leave:
@@ -87,6 +94,20 @@ def run(
     if serve is not None:
         note(f"API: http://127.0.0.1:{serve}/v1")
     raise typer.Exit(boot(wanted, execute or [], leave, log, timeout))
+
+
+def key_words(api_key: str) -> list[str]:
+    """The API key as words of the kernel command line. Errors do not show it."""
+    from merlion.kernel.config import API_KEY_BYTES_MAX
+
+    if not api_key:
+        return []
+    if not re.fullmatch(f"[!-~]{{1,{API_KEY_BYTES_MAX}}}", api_key):
+        raise UserError(
+            "--api-key: not a word",
+            f"up to {API_KEY_BYTES_MAX} letters, digits and signs of ASCII, without spaces",
+        )
+    return [f"api-key={api_key}"]
 
 
 def boot(

@@ -1,16 +1,19 @@
 """The kernel command line: words and `key=value` pairs, separated by spaces.
 
-Every word that is not understood is kept and reported: a misspelt option must not be silent.
+Every word that is not understood is kept and reported: a misspelt option must not be silent. A
+secret is taken out of the line while it is read, so that whoever shows the line cannot tell it.
 Settings and their defaults are the fields of `Config`; docs/hardware/command-line.md lists them.
 """
 
 from enum import IntEnum
 
-from bare import Array, Bytes, Struct, array, u8, u16, u32, u64, usize
+from bare import Array, Bytes, Slice, Struct, array, u8, u16, u32, u64, usize
 from bare.simd import LEVEL_NAMES, Level
 
 UNKNOWN_MAX = 8
 NUMBER_MAX = 1 << 52  # Numbers are sizes and addresses.
+API_KEY_BYTES_MAX = 256
+MASK = 0x2A  # What stands in the line where a secret was.
 
 
 class PageSize(IntEnum):
@@ -55,12 +58,19 @@ class Config(Struct):
     serve_port: u16 = 0  # Not 0: load the model and serve right after boot.
     load: bool = False  # Load the model right after boot.
     boot_unix_s: u64 = 0  # Unix time at start; 0: unknown, clocks count from boot.
+    api_key_length: usize = 0  # 0: anybody may ask.
+    api_key_bytes: Array[u8] = array(API_KEY_BYTES_MAX)
     command_line: Bytes = b""
     unknown_count: usize = 0
     unknown: Array[Word] = array(UNKNOWN_MAX)
 
-    def parse(self, text: Bytes) -> None:
-        """Read the command line `text`, which must stay in memory."""
+    @property
+    def api_key(self) -> Bytes:
+        """What clients of the API must send."""
+        return self.api_key_bytes[: self.api_key_length]
+
+    def parse(self, text: Slice[u8]) -> None:
+        """Read the command line `text`, which must stay in memory. Secrets in it are masked."""
         self.command_line = text
         at: usize = 0
         while at < len(text):
@@ -87,7 +97,7 @@ class Config(Struct):
         word = self.unknown[index]
         return self.command_line[word.start : word.start + word.length]
 
-    def parse_word(self, word: Bytes) -> bool:
+    def parse_word(self, word: Slice[u8]) -> bool:
         """Take one word. Returns False when it is unknown or its value is wrong."""
         equals = word.find(b"=")
         if equals >= 0:
@@ -102,8 +112,10 @@ class Config(Struct):
             return False
         return True
 
-    def parse_pair(self, key: Bytes, value: Bytes) -> bool:
+    def parse_pair(self, key: Bytes, value: Slice[u8]) -> bool:
         """Take `key=value`."""
+        if key == b"api-key":
+            return self.take_api_key(value)
         if key == b"pages":
             return self.parse_pages(value)
         if key == b"panic":
@@ -128,6 +140,16 @@ class Config(Struct):
         else:
             return False
         return True
+
+    def take_api_key(self, value: Slice[u8]) -> bool:
+        """Take `api-key=KEY` out of the line. An empty key would let everybody in."""
+        length = len(value)
+        fits = 0 < length <= API_KEY_BYTES_MAX
+        if fits:
+            self.api_key_bytes[:length].copy_from(value)
+            self.api_key_length = length
+        value.fill(MASK)
+        return fits
 
     def parse_pages(self, value: Bytes) -> bool:
         """Take `pages=4k|2m|1g`."""

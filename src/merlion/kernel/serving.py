@@ -29,6 +29,7 @@ class Serving(Struct):
         settings = ServerConfig(
             connection_count=SERVER_CONNECTIONS,
             large_body_bytes=SERVER_BODY_BYTES,
+            api_key=config.api_key,
             boot_unix_s=config.boot_unix_s,
             entropy=random_u64(),
         )

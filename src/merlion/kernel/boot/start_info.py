@@ -69,7 +69,7 @@ class BootInfo(Struct):
     command_line_length: usize
     command_line: Array[u8] = array(COMMAND_LINE_MAX)
 
-    def command(self) -> Bytes:
+    def command(self) -> Slice[u8]:
         """Return the command line."""
         return self.command_line[: self.command_line_length]
 
