@@ -22,6 +22,7 @@ SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "pages": tables.pages_table,
     "engine": tables.engine_table,
     "machine": tables.machine_table,
+    "page_sizes": tables.page_sizes_table,
     "boot_time": tables.boot_table,
     "serve_hosted": tables.serve_table,
     "serve_booted": tables.serve_table,

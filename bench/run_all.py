@@ -49,6 +49,7 @@ def steps(quick: bool, force: list[str]) -> list[tuple[str, list[str]]]:
     boot = ["--repeats", repeats, "--model", model, *force]
     if detect().accelerator is not Accelerator.TCG:
         found.append(("machine", script("machine", *boot)))
+        found.append(("page sizes", script("page_sizes", *boot)))
         found.append(("serve booted", script("serve_latency", "--where", "booted", *serve)))
     found.append(("boot time", script("boot_time", *boot)))
     return found

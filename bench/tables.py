@@ -136,8 +136,48 @@ def machine_table(result: dict[str, Any]) -> str:
         f"{median(result['hosted']):.1f}",
         f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})",
     ]
-    table = markdown(["tok/s", "booted", "hosted", "ratio"], [row])
-    return f"{table}\n\n{conditions(result)}"
+    parts = [markdown(["tok/s", "booted", "hosted", "ratio"], [row])]
+    if "evenness" in result:
+        parts.append(evenness_table(result["evenness"]))
+    return "\n\n".join([*parts, conditions(result)])
+
+
+def evenness_table(result: dict[str, Any]) -> str:
+    """The times between the tokens of one long answer, and what the host took of the cores."""
+    rows = []
+    for side in ("booted", "hosted"):
+        found, times = result[side], result[side]["inter_token_ms"]
+        cells = [f"{times[name]:.2f}" for name in ("p50", "p90", "p99", "p99_9", "max")]
+        ratios = [f"{found[name]:.2f}" for name in ("p99_over_p50", "p99_over_local_p50")]
+        rows.append([side, *cells, *ratios])
+    count = result["booted"]["inter_token_ms"]["count"]
+    headings = [f"between {count} tokens, ms", "p50", "p90", "p99", "p99.9", "most"]
+    table = markdown([*headings, "p99/p50", "local p99/p50"], rows)
+    usage = result["booted"]["decode_usage"]
+    cores = [core for heard in result["noise"] for core in heard]
+    return (
+        f"{table}\n\nBooted, meanwhile: {usage['page_faults']} page faults, {usage['interrupts']} "
+        f"interrupts, {usage['allocated_bytes']} bytes allocated. Before and after, the host took "
+        f"up to {max(core['lost'] for core in cores):.1%} of a core, "
+        f"{max(core['longest_ms'] for core in cores):.1f} ms at once (`noise`)."
+    )
+
+
+def page_sizes_table(result: dict[str, Any]) -> str:
+    """The booted machine by the size of its pages; ratios to the smallest."""
+    names = {"4k": "4 KiB", "2m": "2 MiB", "1g": "1 GiB"}
+    fields = ("decode_tokens_per_s", "prefill_tokens_per_s", "bandwidth_bytes_per_s")
+    rows = []
+    small = result["rows"][0][fields[0]]
+    for row in result["rows"]:
+        decode, prefill, bandwidth = (median(row[field]) for field in fields)
+        times = [a / b for a, b in zip(row[fields[0]], small, strict=True)]
+        spread = f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})"
+        cells = [f"{decode:.1f}", spread, f"{prefill:.1f}", f"{bandwidth / 1e9:.1f}"]
+        rows.append([names[row["pages"]], *cells])
+    headings = ["largest pages", "decode, tok/s", "times 4 KiB", "prompt, tok/s", "reads, GB/s"]
+    what = f"{result['accelerator'].upper()}, {cores_text(result['cores'])}, {result['model']}"
+    return f"{what}\n\n{markdown(headings, rows)}\n\n{conditions(result)}"
 
 
 def serve_table(result: dict[str, Any]) -> str:

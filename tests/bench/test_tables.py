@@ -105,6 +105,33 @@ def test_boot_table() -> None:
     assert "| memory | 0.0150 |" in text
 
 
+def test_machine_table() -> None:
+    times = {"count": 1999, "p50": 4.0, "p90": 4.2, "p99": 5.0, "p99_9": 6.0, "max": 7.0}
+    side = {"inter_token_ms": times, "p99_over_p50": 1.25, "p99_over_local_p50": 1.08}
+    usage = {"page_faults": 0, "interrupts": 0, "allocated_bytes": 0}
+    quiet, loud = {"longest_ms": 0.1, "lost": 0.001}, {"longest_ms": 3.0, "lost": 0.04}
+    even = {"booted": {**side, "decode_usage": usage}, "hosted": side}
+    even["noise"] = [[quiet, quiet], [quiet, loud]]
+    machine = {"accelerator": "kvm", "cores": 2, "model": "m", "booted": [200.0], "hosted": [100.0]}
+    text = tables.machine_table({**HEAD, **machine, "evenness": even})
+    assert "| m, decode, 2 cores, KVM | 200.0 | 100.0 | **2.00** (2.00 to 2.00) |" in text
+    assert "| booted | 4.00 | 4.20 | 5.00 | 6.00 | 7.00 | 1.25 | 1.08 |" in text
+    assert "0 page faults, 0 interrupts, 0 bytes allocated" in text
+    assert "up to 4.0% of a core, 3.0 ms at once" in text
+
+
+def test_page_sizes_table() -> None:
+    def sized(pages: str, rate: float) -> dict[str, Any]:
+        rates = {"decode_tokens_per_s": [rate, rate], "prefill_tokens_per_s": [5.0, 5.0]}
+        return {"pages": pages, **rates, "bandwidth_bytes_per_s": [20e9, 20e9]}
+
+    machine = {"accelerator": "pvm", "cores": 1, "model": "m"}
+    rows = [sized("4k", 100.0), sized("2m", 150.0)]
+    text = tables.page_sizes_table({**HEAD, **machine, "rows": rows})
+    assert "| 4 KiB | 100.0 | **1.00** (1.00 to 1.00) | 5.0 | 20.0 |" in text
+    assert "| 2 MiB | 150.0 | **1.50** (1.50 to 1.50) | 5.0 | 20.0 |" in text
+
+
 def test_stages_are_read_from_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCH))
     boot_time = module("boot_time")
@@ -123,6 +150,7 @@ def test_published_results_make_tables_and_name_no_path() -> None:
         "pages": tables.pages_table,
         "engine": tables.engine_table,
         "machine": tables.machine_table,
+        "page_sizes": tables.page_sizes_table,
         "boot_time": tables.boot_table,
         "serve_hosted": tables.serve_table,
         "serve_booted": tables.serve_table,
