@@ -1,5 +1,6 @@
 """The official client against the machine, through the forwarded port."""
 
+import contextlib
 import socket
 import threading
 import time
@@ -10,6 +11,7 @@ import openai
 import pytest
 
 from merlion.cli.accelerator import Accelerator
+from merlion.kernel.limits import SERVER_CONNECTIONS
 from tests.boot.machines import HTTP_SECONDS, TINY_MODEL, Booted, native, serving
 
 pytestmark = pytest.mark.qemu
@@ -148,3 +150,16 @@ def test_api_key(image: None) -> None:
         assert "api-key=********" in machine.execute("config")
         machine.execute("dmesg")
         assert "sesame" not in machine.guest.text.decode(errors="replace")
+
+
+def test_a_burst_of_connections_is_served(tiny: Booted) -> None:
+    """More than the server holds at once: those that have been answered make way."""
+    request = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        burst = []
+        for _ in range(SERVER_CONNECTIONS * 2):
+            one = socket.create_connection(("127.0.0.1", tiny.port), timeout=HTTP_SECONDS)
+            burst.append(stack.enter_context(one))
+            one.sendall(request)
+        for one in burst:
+            assert one.recv(100).startswith(b"HTTP/1.1 200")
