@@ -60,11 +60,17 @@ def frames(text: str) -> dict[str, Frame]:
     return found
 
 
-def depths(texts: Iterable[str]) -> dict[str, Depth]:
-    """The deepest stack of every function in the modules of a program."""
+def depths(texts: Iterable[str], last: str = "") -> dict[str, Depth]:
+    """The deepest stack of every function in the modules of a program.
+
+    Nothing comes back from a call of `last` (the trap handler of an image, which may itself trap):
+    such calls count as nothing.
+    """
     known: dict[str, Frame] = {}
     for text in texts:
         known |= frames(text)
+    for frame in known.values():
+        frame.calls.discard(last)
     found: dict[str, Depth] = {}
     for symbol in known:
         _measure(symbol, known, found)

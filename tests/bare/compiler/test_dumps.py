@@ -95,6 +95,13 @@ def test_deepest_path_through_the_calls() -> None:
     assert found["outer"].path == ("outer", "inner one", "last")
 
 
+def test_a_trap_handler_that_may_trap_is_no_cycle() -> None:
+    handler = "bare_trap:\n\tsubq\t$100, %rsp\n\tcallq\touter\n\t.size\tbare_trap, .-bare_trap\n"
+    found = depths([ASSEMBLY, handler], "bare_trap")
+    assert found["outer"] == depths([ASSEMBLY])["outer"]
+    assert found["bare_trap"].size == 8 + 100 + found["outer"].size
+
+
 def test_stack_of_every_entry(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--stack", str(file)]) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
