@@ -4,7 +4,7 @@ from collections.abc import Callable
 from enum import IntEnum
 from typing import Any
 
-from bare.ints import u8
+from bare.ints import u8, usize
 from bare.memory import Bytes
 from bare.structs import Struct
 from bare.trap import trap
@@ -21,6 +21,7 @@ class Level(IntEnum):
 
 
 LEVELS = tuple(level.name.lower() for level in Level)
+VECTOR_SIZES = (16, 32, 32, 64, 64)  # Bytes of a vector.
 LEVEL_NAMES = tuple(name.encode() for name in LEVELS)
 
 
@@ -48,6 +49,11 @@ def set_level(number: u8) -> None:
 def level_name() -> Bytes:
     """Name the level."""
     return LEVEL_NAMES[level()]
+
+
+def vector_bytes() -> usize:
+    """Bytes of a vector at the level that multiversion functions run at."""
+    return VECTOR_SIZES[level()]
 
 
 def multiversion[F: Callable[..., Any]](function: F) -> F:

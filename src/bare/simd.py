@@ -29,6 +29,7 @@ from bare.levels import (
     native_dot2,
     set_level,
     variant,
+    vector_bytes,
 )
 from bare.memory import Bytes, Slice, as_slice
 from bare.trap import trap
@@ -54,9 +55,10 @@ __all__ = [
     "select",
     "set_level",
     "variant",
+    "vector_bytes",
 ]
 
-VECTOR_BYTES = 16  # At the baseline level; avx2 has 32, avx512 has 64.
+VECTOR_BYTES = 16  # Under CPython, whatever the level.
 VEC_ELEMENTS = frozenset(
     [*(INTEGERS[name] for name in ("u8", "i8", "u16", "i16", "u32", "i32")), f32, bf16]
 )

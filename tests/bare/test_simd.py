@@ -24,6 +24,7 @@ from bare.simd import (
     select,
     set_level,
     variant,
+    vector_bytes,
 )
 
 INTEGER_TYPES: Any = [u8, i8, u16, i16, u32, i32]
@@ -166,7 +167,7 @@ def test_marks() -> None:
 def test_level() -> None:
     try:
         set_level(Level.AVX512)
-        assert (level(), level_name()) == (3, b"avx512")
+        assert (level(), level_name(), vector_bytes()) == (3, b"avx512", 64)
         with pytest.raises(Trap):
             set_level(5)
     finally:

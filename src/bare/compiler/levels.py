@@ -12,9 +12,8 @@ from bare import levels
 
 DOT4 = frozenset(("dot4", "dot4_small", "exact_dot4"))
 DOT2 = frozenset(("dot2", "pairs", "pack", "native_dot2"))
+# LLVM's model of x86-64-v4 in general reorders so that kernels spill.
 TUNE_512 = '"tune-cpu"="znver4" "prefer-vector-width"="512" "min-legal-vector-width"="512"'
-
-
 V3_FLAGS = frozenset(("avx2", "fma", "f16c", "bmi1", "bmi2", "movbe", "abm"))
 V4_FLAGS = V3_FLAGS | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl", "avx512_vnni"}
 
@@ -23,7 +22,6 @@ V4_FLAGS = V3_FLAGS | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"
 class Level:
     """One level; `adds` are the operations that differ from the level below, empty for all."""
 
-    vector_bytes: int
     attributes: str  # Of LLVM functions.
     flags: frozenset[str] = frozenset()  # What it assumes, in the words of /proc/cpuinfo.
     adds: frozenset[str] = frozenset()
@@ -32,23 +30,20 @@ class Level:
 
 
 LEVELS = {
-    "baseline": Level(16, '"target-cpu"="x86-64-v2"'),
-    "avx2": Level(32, '"target-cpu"="x86-64-v3"', V3_FLAGS),
+    "baseline": Level('"target-cpu"="x86-64-v2"'),
+    "avx2": Level('"target-cpu"="x86-64-v3"', V3_FLAGS),
     "avxvnni": Level(
-        32,
         '"target-cpu"="x86-64-v3" "target-features"="+avxvnni"',
         V3_FLAGS | {"avx_vnni"},
         DOT4,
         dot4=True,
     ),
     "avx512": Level(
-        64,
         f'"target-cpu"="x86-64-v4" "target-features"="+avx512vnni" {TUNE_512}',
         V4_FLAGS,
         dot4=True,
     ),
     "avx512bf16": Level(
-        64,
         f'"target-cpu"="x86-64-v4" "target-features"="+avx512vnni,+avx512bf16" {TUNE_512}',
         V4_FLAGS | {"avx512_bf16"},
         DOT2,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from bare.codec import Layout, codec
-from bare.compiler.levels import BY_NUMBER, NUMBERS
 from bare.descriptors import (
     ArrayType,
     AtomicType,
@@ -31,6 +30,7 @@ from bare.descriptors import (
     normalize,
     substitute,
 )
+from bare.levels import VECTOR_SIZES
 from bare.mmio import BitField, Registers
 from bare.simd import VecType
 from bare.structs import Struct, Wire
@@ -42,7 +42,7 @@ I64_MIN, I64_MAX, U64_MAX = -(2**63), 2**63 - 1, 2**64 - 1
 
 # Level of a function that is not part of a multiversion group.
 PLAIN = -1
-VECTOR_BYTES = {PLAIN: 16, **{n: BY_NUMBER[n].vector_bytes for n in NUMBERS}}
+VECTOR_BYTES = {PLAIN: 16, **dict(enumerate(VECTOR_SIZES))}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from merlion.engine.scheduler import Scheduler
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
+from merlion.hosted.errors import HostedError
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server
 
@@ -51,11 +52,14 @@ ENTRIES: tuple[Any, ...] = (
 def host_level() -> int:
     """The instruction set level to use: the machine's highest, at most $MERLION_SIMD.
 
-    Raises ValueError when the variable names no level.
+    Raises HostedError when the variable names no level.
     """
     highest = os.environ.get("MERLION_SIMD") or LEVELS[-1]
     if highest not in LEVELS:
-        raise ValueError(f"MERLION_SIMD must be one of {', '.join(LEVELS)}, not {highest}")
+        raise HostedError(
+            f"MERLION_SIMD is {highest!r}, which is no instruction set",
+            f"one of {', '.join(LEVELS)}",
+        )
     return max(level for level in host_levels() if level <= LEVELS.index(highest))
 
 

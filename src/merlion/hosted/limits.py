@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from bare import Slice
 from bare.compiler.jit import load
-from bare.simd import VECTOR_BYTES, level
+from bare.simd import vector_bytes
 from merlion.engine.probes import CHAINS, multiply_int8, read_all
 from merlion.hosted.memory import anonymous
 from merlion.hosted.threads import usable_cpus
@@ -51,8 +51,7 @@ class Limits:
         seconds = self._together(
             threads, passes, lambda i: self._multiply(self._parts[i], MULTIPLY_ROUNDS)
         )
-        lanes = VECTOR_BYTES << level()
-        return threads * MULTIPLY_ROUNDS * CHAINS * lanes / seconds
+        return threads * MULTIPLY_ROUNDS * CHAINS * vector_bytes() / seconds
 
     def _together(self, threads: int, passes: int, work: Callable[[int], object]) -> float:
         """Shortest time in which `threads` threads have all done `work(index)`, in seconds."""

@@ -10,7 +10,7 @@ import pytest
 
 import bare
 from bare import Slice, Trap, simd
-from bare.compiler.levels import BY_NUMBER
+from bare.levels import VECTOR_SIZES
 from tests.bare.compiler import differential as run
 from tests.bare.levels import runnable, stand_in
 
@@ -190,7 +190,7 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         pytest.skip("this machine does not have the instructions")
     before = simd.level()
     simd.set_level(request.param)
-    monkeypatch.setattr(simd, "VECTOR_BYTES", BY_NUMBER[request.param].vector_bytes)
+    monkeypatch.setattr(simd, "VECTOR_BYTES", VECTOR_SIZES[request.param])
     yield request.param
     simd.set_level(before)
 
