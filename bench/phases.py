@@ -2,9 +2,8 @@
 
     python bench/phases.py MODEL [--rows 64] [--depth 256] [--level NAME]
 
-One thread, called phase by phase from here. `--rows` tokens of one sequence at positions
-`--depth` and up: 1 is decoding, 64 a piece of a prompt. Medians over several passes. The floor of a
-phase is what its weights take to read and its multiply-adds to compute, whichever is more, at the
+One thread. `--rows` tokens of one sequence at positions `--depth` and up: 1 is decoding, 64 a piece
+of a prompt. The least of several passes. The floor of a phase is what its weights take to read and its multiply-adds to compute, whichever is more, at the
 limits measured in the same run.
 """
 
@@ -12,9 +11,10 @@ import argparse
 import time
 from collections import defaultdict
 from pathlib import Path
-from statistics import median
 
-from bare import Arena
+from phase_clock import timed_pass
+
+from bare import Arena, Slice, u64
 from bare.compiler.jit import load
 from bare.simd import LEVELS, set_level
 from merlion.engine.engine import Engine, EngineConfig
@@ -26,7 +26,7 @@ from merlion.hosted.code import host_level
 from merlion.hosted.limits import Limits
 from merlion.hosted.threads import pin
 
-ENTRIES = (Engine.load, Llama.begin, Llama.next_phase, Llama.leave_phase, Llama.compute)
+ENTRIES = (Engine.load, timed_pass)
 
 
 def matrices(llama: Llama, layer: Layer, phase: Phase) -> tuple[Matrix, ...]:
@@ -40,10 +40,20 @@ def matrices(llama: Llama, layer: Layer, phase: Phase) -> tuple[Matrix, ...]:
             return layer.gate, layer.up
         case Phase.DOWN:
             return (layer.down,)
-        case Phase.LOGITS:
-            return (llama.model.output,)
         case _:
             return ()
+
+
+def floor(llama: Llama, phase: Phase, rows: int, bandwidth: float, peak: float) -> float:
+    """Seconds that a phase of all layers takes at the limits, 0 for one without weights."""
+    layers = [matrices(llama, layer, phase) for layer in llama.model.layers]
+    if phase == Phase.LOGITS:
+        layers, rows = [(llama.model.output,)], 1
+    seconds = 0.0
+    for matrix in (matrix for layer in layers for matrix in layer):
+        work = rows * matrix.rows * matrix.columns / peak
+        seconds += max(work, matrix.stored_bytes() / bandwidth)
+    return seconds
 
 
 def main() -> None:
@@ -72,46 +82,33 @@ def main() -> None:
     llama = engine.team.llama
     llama.members = 1
 
+    ticks = Slice.of(u64, [0] * (Phase.END + 1))
     seconds: dict[Phase, list[float]] = defaultdict(list)
-    floors: dict[Phase, float] = defaultdict(float)
-    wanted = 0
     for number in range(options.passes):
         llama.batch.clear()
         for row in range(options.rows):
-            wanted = int(row == options.rows - 1)
-            llama.batch.add(100 + 7 * row, 0, options.depth + row, bool(wanted))
-        bandwidth, peak = limits.bandwidth(1), limits.int8_peak(1)
-        spent: dict[Phase, float] = defaultdict(float)
-        floors.clear()
-        start = time.thread_time()
-        call[Llama.begin](llama)
-        spent[Phase.END] = time.thread_time() - start
-        while chunks := call[Llama.next_phase](llama):
-            phase = Phase(llama.phase)
-            layer = llama.model.layers[llama.layer]
-            start = time.thread_time()
-            for chunk in range(chunks):
-                call[Llama.compute](llama, 0, chunk)
-            spent[phase] += time.thread_time() - start
-            rows = wanted if phase == Phase.LOGITS else options.rows
-            for matrix in matrices(llama, layer, phase):
-                work = rows * matrix.rows * matrix.columns / peak
-                floors[phase] += max(work, matrix.stored_bytes() / bandwidth)
-            call[Llama.leave_phase](llama)
+            is_last = row == options.rows - 1
+            llama.batch.add(100 + 7 * row, 0, options.depth + row, is_last)
+        start = time.perf_counter()
+        call[timed_pass](llama, ticks)
+        tick = (time.perf_counter() - start) / sum(ticks)
         if number >= 2:
-            for phase, value in spent.items():
-                seconds[phase].append(value)
+            for phase in Phase:
+                seconds[phase].append(ticks[phase] * tick)
+    bandwidth, peak = limits.bandwidth(1), limits.int8_peak(1)
+    floors = {phase: floor(llama, phase, options.rows, bandwidth, peak) for phase in Phase}
+    spent = {phase: min(values) for phase, values in seconds.items() if min(values) > 0}
 
-    total = sum(median(values) for values in seconds.values())
+    total = sum(spent.values())
     print(f"bandwidth {bandwidth / 1e9:.1f} GB/s, int8 peak {peak / 1e9:.0f} G/s, one thread")
     print(f"{'phase':12} {'us':>9} {'share':>6} {'floor us':>9} {'reached':>8}")
-    for phase, values in seconds.items():
+    for phase, value in spent.items():
         name = "embed" if phase == Phase.END else phase.name.lower()
-        value, floor = median(values), floors[phase]
-        reached = f"{floor / value:8.0%}" if floor else ""
-        print(f"{name:12} {value * 1e6:9.0f} {value / total:6.1%} {floor * 1e6:9.0f} {reached}")
-    floor = sum(floors.values())
-    print(f"{'all':12} {total * 1e6:9.0f} {'':6} {floor * 1e6:9.0f} {floor / total:8.0%}")
+        reached = f"{floors[phase] / value:8.0%}" if floors[phase] else ""
+        line = f"{value / total:6.1%} {floors[phase] * 1e6:9.0f} {reached}"
+        print(f"{name:12} {value * 1e6:9.0f} {line}")
+    least = sum(floors.values())
+    print(f"{'all':12} {total * 1e6:9.0f} {'':6} {least * 1e6:9.0f} {least / total:8.0%}")
     print(f"{options.rows / total:.1f} tok/s")
 
 

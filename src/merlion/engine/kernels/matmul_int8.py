@@ -16,7 +16,7 @@ vpdpbusd. One input: the total stays in a register.
 from typing import ClassVar
 
 from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
-from bare.cpu import prefetch_l2
+from bare.cpu import prefetch, prefetch_l2
 from bare.simd import Vec, dot4, dot4_small, exact_dot4, fma, multiversion, select
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK, GROUP
@@ -24,13 +24,13 @@ from merlion.engine.tensor import Matrix
 
 SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
 LINE = 64
-AHEAD_BYTES = 4096  # Of weights, to the L2 cache: up to a quarter more bandwidth than without.
 
 
 class Packing:
     """How a format keeps the quants of a block (compile time only)."""
 
     BYTES: ClassVar[int] = 256  # Of a block of a group.
+    AHEAD: ClassVar[int] = 16  # Blocks, asked for before they are needed.
     BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
     HAS_MINIMUM: ClassVar[bool] = False
 
@@ -51,6 +51,7 @@ class PackedQ8_0(Packing):
     """Bytes q + 128."""
 
     BYTES = 512
+    AHEAD = 4
     BIAS = 128
 
 
@@ -133,7 +134,7 @@ def multiply_row[P: Packing](
     total = Vec[f32].splat(0.0)
     for block in range(blocks):
         at = group * blocks + block
-        prefetch_block(packing, matrix, at + AHEAD_BYTES // packing.BYTES)
+        prefetch_block(packing, matrix, at + packing.AHEAD)
         weights = stack(Vec[u8], 8)
         unpack(packing, matrix, at, part, weights, 0)
         x = block * inputs.rows
@@ -165,7 +166,7 @@ def multiply_slab[P: Packing, T: Tile](
 ) -> None:
     """totals [input][group] += lanes [part, part + lanes) of `tile.GROUPS` groups."""
     blocks = matrix.blocks
-    ahead_blocks = AHEAD_BYTES // packing.BYTES
+    ahead_blocks = packing.AHEAD
     for block in range(blocks):
         # The block to fetch ahead: of this pass, or at the beginning of the next.
         ahead = group * blocks + block + ahead_blocks
@@ -217,12 +218,19 @@ def put[T: Tile](
 
 @unchecked("a prefetch does not fault")
 def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
-    """Ask for a block of a group, which need not exist."""
+    """Ask for a block of a group, which need not exist.
+
+    Unpacking nibbles fills the processor's window, so that loads start late: those lines must be in
+    the L1 cache. Bytes are loaded as they are, and only the L2 cache is worth filling ahead.
+    """
     for line in unroll(packing.BYTES // LINE):
-        prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
-    prefetch_l2(matrix.scales, at * GROUP)
+        if packing.BYTES == 256:
+            prefetch(matrix.quants, at * packing.BYTES + line * LINE)
+        else:
+            prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
+    prefetch(matrix.scales, at * GROUP)
     if packing.HAS_MINIMUM:
-        prefetch_l2(matrix.minimums, at * GROUP)
+        prefetch(matrix.minimums, at * GROUP)
 
 
 @unchecked("the caller asserted the ranges")
