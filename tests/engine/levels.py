@@ -22,7 +22,11 @@ def host_level() -> int:
 
 
 def kernel_levels(*names: str) -> Any:
-    """A fixture: the names of some modules under CPython, then compiled at each level."""
+    """A fixture: the names of some modules under CPython, then compiled at each level.
+
+    Not for modules that `implementations` compiles together too: a run keeps one program of each,
+    and that one would lack the stand-in.
+    """
     params = [PYTHON] if PYTHON in variants() else []
     if COMPILED in variants():
         params += [LEVELS[number] for number in runnable()]
