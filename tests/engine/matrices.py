@@ -85,3 +85,10 @@ def floats(space: Arena, values: Floats) -> Slice[f32]:
 def array_of(values: Slice[f32]) -> Floats:
     """A slice as numpy."""
     return np.array([values[i] for i in range(len(values))], np.float32)
+
+
+def rounded(values: Floats) -> Floats:
+    """To bf16, to nearest, ties to even: what attention does with its factors."""
+    bits = values.astype(np.float32).view(np.uint32)
+    bits = bits + 0x7FFF + (bits >> 16 & 1)
+    return (bits & np.uint32(0xFFFF0000)).view(np.float32)

@@ -1,5 +1,7 @@
 """The forward pass of a llama in numpy: f32, dequantised weights, no quantised activations.
 
+What attention multiplies is rounded where the caller says how.
+
 Written from the papers and the GGUF file, independently of src/merlion/engine, as its oracle. Run
 it on its own to compare it with shared/data/smollm2_exact.json:
 
@@ -8,6 +10,7 @@ it on its own to compare it with shared/data/smollm2_exact.json:
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,10 @@ type Floats = NDArray[np.float32]
 class Reference:
     """A model with the keys and values of one sequence."""
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(
+        self, path: str | Path, rounded: Callable[[Floats], Floats] = lambda values: values
+    ) -> None:
+        self.rounded = rounded
         reader = gguf.GGUFReader(str(path))
         self.weights: dict[str, Floats] = {
             tensor.name: gguf.quants.dequantize(tensor.data, tensor.tensor_type).astype(np.float32)
@@ -84,8 +90,12 @@ class Reference:
             query = self.turn((x @ w["attn_q"].T).reshape(count, self.heads, self.size), first)
             key = self.turn((x @ w["attn_k"].T).reshape(count, self.heads_kv, self.size), first)
             value = (x @ w["attn_v"].T).reshape(count, self.heads_kv, self.size)
-            self.keys[block] = np.concatenate([self.keys[block], key.swapaxes(0, 1)], axis=1)
-            self.values[block] = np.concatenate([self.values[block], value.swapaxes(0, 1)], axis=1)
+            self.keys[block] = np.concatenate(
+                [self.keys[block], self.rounded(key.swapaxes(0, 1))], axis=1
+            )
+            self.values[block] = np.concatenate(
+                [self.values[block], self.rounded(value.swapaxes(0, 1))], axis=1
+            )
             hidden = hidden + self.attend(block, query, first) @ w["attn_output"].T
             x = self.norm(hidden, w["ffn_norm"])
             gate = x @ w["ffn_gate"].T
@@ -99,8 +109,8 @@ class Reference:
         hidden = np.triu(np.full((count, first + count), -np.inf), first + 1)
         for head in range(self.heads):
             keys, values = self.keys[block][head // group], self.values[block][head // group]
-            scores = query[:, head] @ keys.T / np.sqrt(self.size) + hidden
-            weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+            scores = self.rounded(query[:, head]) @ keys.T / np.sqrt(self.size) + hidden
+            weights = self.rounded(np.exp(scores - scores.max(axis=-1, keepdims=True)))
             out[:, head] = weights / weights.sum(axis=-1, keepdims=True) @ values
         return out.reshape(count, -1)
 

@@ -13,7 +13,7 @@ from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES, ChatTemplate
 from merlion.engine.gguf import Gguf
 from merlion.engine.gguf_error import GGUF_MESSAGES
 from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
-from merlion.engine.kv_cache import kv_bytes, round_up
+from merlion.engine.kv_cache import kv_bytes, whole_spans
 from merlion.engine.limits import (
     ANSWER_BYTES_A_TOKEN,
     BATCH_ROWS_MAX,
@@ -103,7 +103,7 @@ class Engine(Struct):
         self.team.init(arena, threads)
         self.team.start(threads)
         model = self.team.llama.model
-        wrong = model.load(self.gguf, self.hparams, round_up(self.context), arena)
+        wrong = model.load(self.gguf, self.hparams, whole_spans(self.context), arena)
         if isinstance(wrong, UnsupportedType):
             return LoadError(LoadStage.WEIGHTS, b"no kernel for this tensor type", wrong.type)
         if isinstance(wrong, NoRoom):
@@ -119,7 +119,7 @@ class Engine(Struct):
         llama = self.team.llama
         model = llama.model
         layers = len(model.layers)
-        context = round_up(self.context)
+        context = whole_spans(self.context)
         heads = model.head_count_kv
         size = model.head_size
         wanted = max(self.sequences, LOGITS_ROWS_MIN)

@@ -1,23 +1,25 @@
-"""Keys and values of every cached position, in f16.
+"""Keys and values of every cached position, in bf16: the pairs that `dot2` multiplies.
 
-    keys    [layer][slot][head][position / 16][dimension][16 positions]
-    values  [layer][slot][head][position][value_stride]
+    keys    [layer][slot][head][position / 32][parity][dimension / 2][16 positions][2 dimensions]
+    values  [layer][slot][head][position / 2][value_stride][2 positions]
 
-A vector of keys holds one dimension of 16 positions, so scores need no horizontal sum; a vector
-of values holds 16 dimensions of one position. `value_stride` is the head size rounded up to 16.
+A vector of keys holds two dimensions of 16 positions, so scores need no horizontal sum; a vector
+of values holds 16 dimensions of two positions. `value_stride` is the head size rounded up to 16.
 A slot belongs to one sequence; positions at or after its length are never read into a result, so
-the storage starts with whatever was there.
+the storage starts with whatever was there. Only the last position's partner is read, and weighted
+with 0: storing an even position makes its values 0.
 """
 
-from bare import Arena, Slice, Struct, f16, f32, unchecked, usize
-from bare.simd import Vec, multiversion
+from bare import Arena, Slice, Struct, bf16, f32, reinterpret, stack, u32, unchecked, usize
+from bare.simd import Vec, multiversion, pack, pairs
+from merlion.engine.kernels.attention import value_stride
+from merlion.engine.kernels.attention_tile import SPAN
+from merlion.engine.kernels.shapes import GROUP
 
-LANES = 16  # Positions in a vector of keys, dimensions in a vector of values.
 
-
-def round_up(value: usize) -> usize:
-    """The next multiple of 16."""
-    return (value + LANES - 1) // LANES * LANES
+def whole_spans(context: usize) -> usize:
+    """Positions of a slot: scores are computed in spans."""
+    return (context + SPAN - 1) // SPAN * SPAN
 
 
 class KvCache(Struct):
@@ -26,10 +28,10 @@ class KvCache(Struct):
     slot_count: usize
     head_count: usize
     head_size: usize
-    context: usize  # Positions of a slot, a multiple of 16.
+    context: usize  # Positions of a slot, a multiple of SPAN.
     value_stride: usize
-    keys: Slice[f16]
-    values: Slice[f16]
+    keys: Slice[bf16]
+    values: Slice[bf16]
 
     def init(
         self,
@@ -44,22 +46,22 @@ class KvCache(Struct):
         self.slot_count = slot_count
         self.head_count = head_count
         self.head_size = head_size
-        self.context = round_up(context)
-        self.value_stride = round_up(head_size)
+        self.context = whole_spans(context)
+        self.value_stride = value_stride(head_size)
         heads = layer_count * slot_count * head_count
-        self.keys = arena.unset(f16, heads * self.context * head_size)
-        self.values = arena.unset(f16, heads * self.context * self.value_stride)
+        self.keys = arena.unset(bf16, heads * self.context * head_size)
+        self.values = arena.unset(bf16, heads * self.context * self.value_stride)
 
-    def head_keys(self, layer: usize, slot: usize, head: usize) -> Slice[f16]:
-        """Keys of one head: [position / 16][dimension][16]."""
+    def head_keys(self, layer: usize, slot: usize, head: usize) -> Slice[bf16]:
+        """Keys of one head: [position / 32][parity][dimension / 2][16][2]."""
         assert slot < self.slot_count
         assert head < self.head_count
         size = self.context * self.head_size
         at = ((layer * self.slot_count + slot) * self.head_count + head) * size
         return self.keys[at : at + size]
 
-    def head_values(self, layer: usize, slot: usize, head: usize) -> Slice[f16]:
-        """Values of one head: [position][value_stride]."""
+    def head_values(self, layer: usize, slot: usize, head: usize) -> Slice[bf16]:
+        """Values of one head: [position / 2][value_stride][2]."""
         assert slot < self.slot_count
         assert head < self.head_count
         size = self.context * self.value_stride
@@ -69,14 +71,15 @@ class KvCache(Struct):
     def store_key(
         self, layer: usize, slot: usize, position: usize, row: Slice[f32], first: usize, last: usize
     ) -> None:
-        """Keep dimensions [first, last) of a row of keys [head][dimension]."""
+        """Keep dimensions [first, last), both even, of a row of keys [head][dimension]."""
         dimension = first
         while dimension < last:
             head = dimension // self.head_size
             end = min(last, (head + 1) * self.head_size)
             within = dimension - head * self.head_size
-            at = (position // LANES * self.head_size + within) * LANES + position % LANES
-            scatter(row[dimension:end], self.head_keys(layer, slot, head), at, LANES)
+            vector = position // SPAN * 2 + position % 2
+            at = (vector * self.head_size + within) * GROUP + position % SPAN // 2 * 2
+            scatter_pairs(row[dimension:end], self.head_keys(layer, slot, head), at)
             dimension = end
 
     def store_value(
@@ -87,8 +90,13 @@ class KvCache(Struct):
         while dimension < last:
             head = dimension // self.head_size
             end = min(last, (head + 1) * self.head_size)
-            at = position * self.value_stride + dimension - head * self.head_size
-            scatter(row[dimension:end], self.head_values(layer, slot, head), at, 1)
+            within = dimension - head * self.head_size
+            at = (position // 2 * self.value_stride + within) * 2
+            target = self.head_values(layer, slot, head)[at : at + (end - dimension) * 2]
+            if position % 2 == 0:
+                start_pairs(row[dimension:end], target)
+            else:
+                finish_pairs(row[dimension:end], target)
             dimension = end
 
 
@@ -97,21 +105,58 @@ def kv_bytes(
 ) -> usize:
     """Bytes a cache takes."""
     heads = layer_count * slot_count * head_count
-    return heads * round_up(context) * (head_size + round_up(head_size)) * 2 + 128
+    return heads * whole_spans(context) * (head_size + value_stride(head_size)) * 2 + 128
 
 
 @multiversion
 @unchecked("the last index written is asserted to lie in `target`")
-def scatter(source: Slice[f32], target: Slice[f16], first: usize, step: usize) -> None:
-    """target[first + i * step] = source[i], rounded to f16."""
-    assert len(source) == 0 or first + (len(source) - 1) * step < len(target)
-    at = first
+def scatter_pairs(source: Slice[f32], target: Slice[bf16], first: usize) -> None:
+    """Pairs of neighbours of `source`, rounded, to every 16th pair of `target` from `first`."""
+    assert len(source) % 2 == 0
+    assert first % 2 == 0
+    assert first + len(source) * GROUP < len(target) + 2 * GROUP
+    words = reinterpret(u32, target)
+    rounded = stack(bf16, 32)
+    pair = reinterpret(u32, rounded)
+    lanes = Vec[f32].lanes
+    at = first // 2
     done: usize = 0
-    if step == 1:
-        while done + Vec[f32].lanes <= len(source):
-            Vec[f32].load(source, done).store(target, at)
-            done += Vec[f32].lanes
-            at += Vec[f32].lanes
-    for i in range(done, len(source)):
-        target[at] = source[i]
-        at += step
+    while done + 2 * lanes <= len(source):
+        pack(Vec[f32].load(source, done), Vec[f32].load(source, done + lanes)).store(rounded, 0)
+        for i in range(lanes):
+            words[at] = pair[i]
+            at += GROUP
+        done += 2 * lanes
+    for i in range(done, len(source), 2):
+        rounded[0] = source[i]
+        rounded[1] = source[i + 1]
+        words[at] = pair[0]
+        at += GROUP
+
+
+@multiversion
+@unchecked("the lengths are asserted")
+def start_pairs(source: Slice[f32], target: Slice[bf16]) -> None:
+    """`source`, rounded, each with a 0 behind it."""
+    assert len(target) == 2 * len(source)
+    lanes = Vec[f32].lanes
+    whole = len(source) // lanes * lanes
+    for i in range(0, whole, lanes):
+        pairs(Vec[f32].load(source, i), Vec[f32].splat(0.0)).store(target, 2 * i)
+    for i in range(whole, len(source)):
+        target[2 * i] = source[i]
+        target[2 * i + 1] = 0.0
+
+
+@multiversion
+@unchecked("the lengths are asserted")
+def finish_pairs(source: Slice[f32], target: Slice[bf16]) -> None:
+    """`source`, rounded, behind the values that are there."""
+    assert len(target) == 2 * len(source)
+    lanes = Vec[f32].lanes
+    whole = len(source) // lanes * lanes
+    for i in range(0, whole, lanes):
+        first = Vec[bf16].load(target, 2 * i).even()
+        pairs(first, Vec[f32].load(source, i)).store(target, 2 * i)
+    for i in range(whole, len(source)):
+        target[2 * i + 1] = source[i]

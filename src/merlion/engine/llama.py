@@ -11,15 +11,8 @@ from enum import IntEnum
 
 from bare import Slice, Struct, f32, u64, usize
 from merlion.engine.kernels.activations import Activations, quantise, quantise_block, quantise_row
-from merlion.engine.kernels.attention import (
-    RANGE,
-    TILE_QUERIES,
-    attend,
-    attend_range,
-    fold,
-    partial_stride,
-    settle,
-)
+from merlion.engine.kernels.attention import attend, attend_range, fold, partial_stride, settle
+from merlion.engine.kernels.attention_tile import RANGE, TILE_QUERIES
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kernels.rope import rotate
 from merlion.engine.kernels.rows import rms_norm, silu_multiply

@@ -6,12 +6,8 @@ sequence are consecutive and in order, so that a run of them shares the loads of
 
 from bare import Arena, Array, Slice, Struct, array, f32, u8, u32, u64, usize
 from merlion.engine.kernels.activations import Activations
-from merlion.engine.kernels.attention import (
-    RANGE,
-    TILE_QUERIES,
-    QueryTile,
-    partial_stride,
-)
+from merlion.engine.kernels.attention import partial_stride
+from merlion.engine.kernels.attention_tile import RANGE, TILE_QUERIES, QueryTile, tile_bytes
 from merlion.engine.kernels.shapes import BLOCK, GROUP, group_count
 from merlion.engine.model import Model
 
@@ -188,5 +184,5 @@ def workspace_bytes(
     floats += PRIVATE_ROWS * model.head_count * (context // RANGE + 1) * partial
     int8 = rows_max * (model.width + heads + model.hidden) * 2
     member = PRIVATE_ROWS * (model.width + heads) * 7 + rows_max * BLOCK * 8
-    member += TILE_QUERIES * (RANGE + 2 * partial) * 4 + 4096
+    member += TILE_QUERIES * 2 * partial * 4 + tile_bytes() + 4096
     return floats * 4 + int8 + members * member + rows_max * 64 + 8192

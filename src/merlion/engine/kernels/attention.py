@@ -1,84 +1,33 @@
-"""Attention of up to eight queries of one sequence and key-value head, over an f16 cache.
+"""Attention of up to eight queries of one sequence and key-value head, over a bf16 cache.
 
-Positions are taken in ranges of 256. A range gives each query a partial result: the highest score,
-the sum of exponentials below it, and the values weighted with them; `fold` adds a range to the sum
-of those before, in order, so it does not matter who computed which range or when. Queries share
-what they load. Each sees its own number of positions (`visible`): what a neighbour needs beyond
-that is computed and then weighted with 0, so a query gives the same bits alone.
+Positions are taken in ranges of 256. A range gives each query a partial result: the highest score
+(times log2(e) / sqrt(head size)), the sum of powers of two below it, and the values weighted with
+them; `fold` adds a range to the sum of those before, in order, so it does not matter who computed
+which range or when. Queries share what they load. Each sees its own number of positions
+(`visible`): what a neighbour needs beyond that is weighted with 0, so a query gives the same bits
+alone.
 
-Per query and range: score[t] = sum over d in order of q[d] * k[t][d]; the sum of exponentials is
-kept as in rows.py; sums[d] = sum over t in order of weight[t] * v[t][d].
+Queries and weights are rounded to bf16; sums are f32. The sum of weights is one of rounded ones, so
+that rounding makes no output longer or shorter.
 """
 
-from typing import ClassVar
-
-from bare import Arena, Array, Slice, Struct, array, f16, f32, stack, unchecked, unroll, usize
-from bare.simd import Vec, fma, multiversion
-from merlion.engine.kernels.exponential import exp_lanes
-from merlion.engine.kernels.rows import sum_of_partials
+from bare import Slice, bf16, f32, u32, unchecked, usize
+from bare.math import sqrt
+from bare.simd import Vec, dot2, fma, multiversion, native_dot2, pairs
+from merlion.engine.kernels.attention_tile import (
+    RANGE,
+    SPAN,
+    TILE_QUERIES,
+    QueryTile,
+    round_queries,
+    score,
+    weigh,
+)
+from merlion.engine.kernels.exponential import exp2_lanes
 from merlion.engine.kernels.shapes import GROUP
 
-TILE_QUERIES = 8
-RANGE = 256  # Positions of a range: scores of a tile stay in the L1 cache.
-MASKED = -1.0e30  # A score whose exponential is 0.
-
-
-class Width:
-    """How many queries one pass takes (compile time only)."""
-
-    QUERIES: ClassVar[int] = 0
-    VECTORS: ClassVar[int] = 0  # Of dimensions that one pass over the values sums.
-
-
-class Eight(Width):
-    """Enough to be bound by arithmetic; two by eight sums for the 32 registers of AVX-512."""
-
-    QUERIES = 8
-    VECTORS = 2
-
-
-class EightNarrow(Width):
-    """The last vector of a head, or any where there are 16 registers."""
-
-    QUERIES = 8
-    VECTORS = 1
-
-
-class Four(Width):
-    """One token's queries of a key-value head; enough to hide the latency of fma."""
-
-    QUERIES = 4
-    VECTORS = 4
-
-
-class FourNarrow(Width):
-    """What is left of a head."""
-
-    QUERIES = 4
-    VECTORS = 1
-
-
-class QueryTile(Struct):
-    """Eight queries (the last one repeated where there are fewer) and room for their scores."""
-
-    count: usize
-    row: Array[usize] = array(TILE_QUERIES)  # Of the batch.
-    head: Array[usize] = array(TILE_QUERIES)
-    visible: Array[usize] = array(TILE_QUERIES)  # Positions a query attends to.
-    source: Array[usize] = array(TILE_QUERIES)  # Where its head starts in the query rows.
-    target: Array[usize] = array(TILE_QUERIES)  # Where its partial result goes.
-    scores: Slice[f32]  # [TILE_QUERIES][RANGE]
-
-    def init(self, arena: Arena) -> None:
-        """Take room for one range."""
-        self.scores = arena.slice(f32, TILE_QUERIES * RANGE)
-
-    def visible_max(self) -> usize:
-        """Positions that the farthest-seeing query attends to."""
-        result: usize = 0
-        for i in range(self.count):
-            result = max(result, self.visible[i])
-        return result
+LOG2_E = 1.44269504088896341
+LOWEST = -1.0e20  # Below every score, and far above a hidden one.
 
 
 def value_stride(head_size: usize) -> usize:
@@ -87,15 +36,16 @@ def value_stride(head_size: usize) -> usize:
 
 
 def partial_stride(head_size: usize) -> usize:
-    """Floats of a partial result: weighted sums, then highest score, sum of exponentials."""
+    """Floats of a partial result: weighted sums, then highest score, sum of weights."""
     return value_stride(head_size) + GROUP
 
 
+@multiversion
 def attend(
     tile: QueryTile,
     queries: Slice[f32],
-    keys: Slice[f16],
-    values: Slice[f16],
+    keys: Slice[bf16],
+    values: Slice[bf16],
     head_size: usize,
     partials: Slice[f32],
 ) -> None:
@@ -115,11 +65,13 @@ def attend(
                 fold(partials[i * stride : (i + 1) * stride], partials[at : at + stride])
 
 
+@multiversion
+@unchecked("sizes are asserted at entry")
 def attend_range(
     tile: QueryTile,
     queries: Slice[f32],
-    keys: Slice[f16],
-    values: Slice[f16],
+    keys: Slice[bf16],
+    values: Slice[bf16],
     head_size: usize,
     first: usize,
     partials: Slice[f32],
@@ -128,164 +80,115 @@ def attend_range(
     visible = min(tile.visible_max(), first + RANGE)
     if visible <= first:
         return
-    length = (visible - first + GROUP - 1) // GROUP * GROUP
+    length = (visible - first + SPAN - 1) // SPAN * SPAN
     stride = value_stride(head_size)
-    score(tile, queries, keys[first * head_size :], head_size, length)
+    assert head_size % 2 == 0
+    assert length <= RANGE
+    assert (first + length) * head_size <= len(keys)
+    assert (first + length) * stride <= len(values)
+    assert tile.count <= TILE_QUERIES
     for i in range(tile.count):
-        seen = min(max(tile.visible[i], first) - first, length)
-        at = tile.target[i] + stride
-        if seen > 0:
-            softmax(tile.scores[i * RANGE : i * RANGE + length], seen, partials[at : at + GROUP])
-        else:
-            tile.scores[i * RANGE : i * RANGE + length].fill(0.0)
+        assert tile.source[i] + head_size <= len(queries)
+        assert tile.target[i] + stride + 2 <= len(partials)
+
+    round_queries(tile, queries, head_size)
+    score(tile, keys[first * head_size :], head_size, length)
+    scale: f32 = f32(LOG2_E) / sqrt(f32(head_size))
+    softmax(tile, first, length, scale)
+    for i in range(tile.count):
+        if tile.visible[i] > first:
+            at = tile.target[i] + stride
+            partials[at] = tile.highest[i]
+            partials[at + 1] = tile.total[i]
     weigh(tile, values[first * stride :], stride, visible - first, partials)
 
 
 @multiversion
-@unchecked("sizes are asserted at entry")
-def score(
-    tile: QueryTile, queries: Slice[f32], keys: Slice[f16], head_size: usize, length: usize
-) -> None:
-    """Scores of `length` positions for the queries of a tile, scaled by 1/sqrt(head_size)."""
-    assert length <= RANGE
-    assert length % GROUP == 0
-    assert len(tile.scores) >= TILE_QUERIES * RANGE
-    assert length * head_size <= len(keys)
-    assert tile.count <= TILE_QUERIES
-    for query in range(TILE_QUERIES):
-        assert tile.source[query] + head_size <= len(queries)
-
-    first: usize = 0
-    if Vec[f32].lanes >= 8:
-        while first + 4 < tile.count:
-            score_width(Eight, tile, first, queries, keys, head_size, length)
-            first += 8
-    while first < tile.count:
-        score_width(Four, tile, first, queries, keys, head_size, length)
-        first += 4
-
-
 @unchecked("the caller asserted the sizes")
-def score_width[W: Width](
-    width: type[W],
-    tile: QueryTile,
-    first: usize,
-    queries: Slice[f32],
-    keys: Slice[f16],
-    head_size: usize,
-    length: usize,
-) -> None:
-    """Scores of queries [first, first + width.QUERIES)."""
-    one: f32 = 1.0
-    scale = Vec[f32].splat(one) / Vec[f32].splat(f32(head_size)).sqrt()
-    for block in range(0, length, GROUP):
-        for part in range(0, GROUP, Vec[f32].lanes):
-            dots = stack(Vec[f32], width.QUERIES)
-            for d in range(head_size):
-                key = Vec[f32].load(keys, block * head_size + d * GROUP + part)
-                for q in unroll(width.QUERIES):
-                    weight = Vec[f32].splat(queries[tile.source[first + q] + d])
-                    dots[q] = fma(key, weight, dots[q])
-            for q in unroll(width.QUERIES):
-                (dots[q] * scale).store(tile.scores, (first + q) * RANGE + block + part)
+def softmax(tile: QueryTile, first: usize, length: usize, scale: f32) -> None:
+    """Scores of `length` positions from `first` become weights 2**(scale * score - highest).
+
+    In passes over all queries, so that none waits for another's chain of operations.
+    """
+    for query in range(tile.count):
+        seen = min(max(tile.visible[query], first) - first, length)
+        tile.highest[query] = highest_score(tile, query, seen, length) * scale
+    for query in range(tile.count):
+        exponentials(tile, query, length, scale)
+    for query in range(tile.count):
+        tile.total[query] = sum_by_halves(tile.sums[query * GROUP : query * GROUP + GROUP])
 
 
 @multiversion
-@unchecked("the buffer is asserted to be whole vectors")
-def softmax(scores: Slice[f32], visible: usize, out: Slice[f32]) -> None:
-    """Replace the first `visible` scores by exp(score - max) and the rest by 0.
-
-    out = max, sum of the exponentials.
-    """
-    assert len(scores) % GROUP == 0
-    assert 0 < visible <= len(scores)
-    assert len(out) == GROUP
+@unchecked("the caller asserted the sizes")
+def highest_score(tile: QueryTile, query: usize, seen: usize, length: usize) -> f32:
+    """The highest of the first `seen` scores; the others become MASKED, whatever they were."""
     lanes = Vec[f32].lanes
-    for i in range(visible, len(scores)):
-        scores[i] = MASKED
-    peaks = Vec[f32].splat(MASKED)
-    for i in range(0, len(scores), lanes):
-        peaks = peaks.max(Vec[f32].load(scores, i))
-    highest = peaks.max_lane()
-    peak = Vec[f32].splat(highest)
+    row = query * RANGE
+    whole = seen // SPAN * SPAN
+    peaks = Vec[f32].splat(LOWEST)
+    for i in range(row, row + whole, lanes):
+        peaks = peaks.max(Vec[f32].load(tile.scores, i))
+    for span in range(whole, length, SPAN):
+        left = max(seen, span) - span
+        for part in range(0, GROUP, lanes):
+            # The limits of a half of a span: none for the positions that are left, then MASKED.
+            at = row + span + part
+            limit = Vec[f32].load(tile.limits, GROUP - (left + 1) // 2 + part)
+            even = Vec[f32].load(tile.scores, at).min(limit)
+            limit = Vec[f32].load(tile.limits, GROUP - left // 2 + part)
+            odd = Vec[f32].load(tile.scores, at + GROUP).min(limit)
+            even.store(tile.scores, at)
+            odd.store(tile.scores, at + GROUP)
+            peaks = peaks.max(even).max(odd)
+    return peaks.max_lane()
 
-    partial = stack(f32, 16)
+
+@multiversion
+@unchecked("the caller asserted the sizes")
+def exponentials(tile: QueryTile, query: usize, length: usize, scale: f32) -> None:
+    """The weights of a query, and 16 partial sums of them."""
+    lanes = Vec[f32].lanes
+    scores = tile.scores[query * RANGE : query * RANGE + length]
+    weights = tile.weights[query * RANGE : query * RANGE + length]
+    factor = Vec[f32].splat(scale)
+    shift = Vec[f32].splat(-tile.highest[query])
+    ones = pairs(Vec[f32].splat(1.0), Vec[f32].splat(1.0))
     for part in range(0, GROUP, lanes):
         sums = Vec[f32].splat(0.0)
-        for i in range(part, len(scores), GROUP):
-            weight = exp_lanes(Vec[f32].load(scores, i) - peak)
-            weight.store(scores, i)
-            sums = sums + weight
-        sums.store(partial, part)
-    out[0] = highest
-    out[1] = sum_of_partials(partial)
+        for span in range(0, length, SPAN):
+            at = span + part
+            even = exp2_lanes(fma(Vec[f32].load(scores, at), factor, shift))
+            odd = exp2_lanes(fma(Vec[f32].load(scores, at + GROUP), factor, shift))
+            both = rounded_pairs(even, odd)
+            both.store(weights, span + 2 * part)
+            sums = dot2(sums, both, ones)
+            if not native_dot2():
+                both.even().store(scores, at)
+                both.odd().store(scores, at + GROUP)
+        sums.store(tile.sums, query * GROUP + part)
+
+
+def rounded_pairs(even: Vec[f32], odd: Vec[f32]) -> Vec[bf16]:
+    """`pairs` of numbers from 0 to 1, ties upwards: a quarter of the time of the instruction."""
+    half = Vec[u32].splat(0x8000)
+    low = (even.bits(u32) + half) >> 16
+    high = (odd.bits(u32) + half) & Vec[u32].splat(0xFFFF0000)
+    return (low | high).bits(bf16)
 
 
 @multiversion
-@unchecked("sizes are asserted at entry")
-def weigh(
-    tile: QueryTile, values: Slice[f16], stride: usize, positions: usize, partials: Slice[f32]
-) -> None:
-    """The values of `positions` positions weighted with the exponentials, for every query."""
-    assert stride % GROUP == 0
-    assert positions <= RANGE
-    assert positions * stride <= len(values)
-    assert len(tile.scores) >= TILE_QUERIES * RANGE
-    assert tile.count <= TILE_QUERIES
-    for query in range(TILE_QUERIES):
-        assert tile.target[query] + stride <= len(partials)
-
+@unchecked("the caller passes 16 values")
+def sum_by_halves(partial: Slice[f32]) -> f32:
+    """The sum of 16 values: the upper half is added to the lower until one is left."""
     lanes = Vec[f32].lanes
-    first: usize = 0
-    if lanes >= 8:
-        while first + 4 < tile.count:
-            at: usize = 0
-            if lanes >= 16:
-                while at + 2 * lanes <= stride:
-                    weigh_width(Eight, tile, first, values, at, stride, positions, partials)
-                    at += 2 * lanes
-            while at < stride:
-                weigh_width(EightNarrow, tile, first, values, at, stride, positions, partials)
-                at += lanes
-            first += 8
-    while first < tile.count:
-        at = 0
-        if lanes >= 16:
-            while at + 4 * lanes <= stride:
-                weigh_width(Four, tile, first, values, at, stride, positions, partials)
-                at += 4 * lanes
-        while at < stride:
-            weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials)
-            at += lanes
-        first += 4
-
-
-@unchecked("the caller asserted the sizes")
-def weigh_width[W: Width](
-    width: type[W],
-    tile: QueryTile,
-    first: usize,
-    values: Slice[f16],
-    dimension: usize,
-    stride: usize,
-    positions: usize,
-    partials: Slice[f32],
-) -> None:
-    """`width.VECTORS` vectors of dimensions for queries [first, first + width.QUERIES)."""
-    lanes = Vec[f32].lanes
-    sums = stack(Vec[f32], width.QUERIES * width.VECTORS)
-    for t in range(positions):
-        for v in unroll(width.VECTORS):
-            value = Vec[f32].load(values, t * stride + dimension + v * lanes)
-            for q in unroll(width.QUERIES):
-                weight = Vec[f32].splat(tile.scores[(first + q) * RANGE + t])
-                at = v * width.QUERIES + q
-                sums[at] = fma(value, weight, sums[at])
-    for q in unroll(width.QUERIES):
-        if first + q < tile.count:
-            for v in unroll(width.VECTORS):
-                place = tile.target[first + q] + dimension + v * lanes
-                sums[v * width.QUERIES + q].store(partials, place)
+    if lanes == 16:
+        return Vec[f32].load(partial, 0).sum()
+    if lanes == 8:
+        return (Vec[f32].load(partial, 0) + Vec[f32].load(partial, 8)).sum()
+    even = Vec[f32].load(partial, 0) + Vec[f32].load(partial, 8)
+    odd = Vec[f32].load(partial, 4) + Vec[f32].load(partial, 12)
+    return (even + odd).sum()
 
 
 @multiversion
@@ -297,8 +200,8 @@ def fold(sums: Slice[f32], part: Slice[f32]) -> None:
     assert len(sums) > GROUP
     size = len(sums) - GROUP
     highest = max(sums[size], part[size])
-    here = exp_lanes(Vec[f32].splat(sums[size] - highest))
-    there = exp_lanes(Vec[f32].splat(part[size] - highest))
+    here = exp2_lanes(Vec[f32].splat(sums[size] - highest))
+    there = exp2_lanes(Vec[f32].splat(part[size] - highest))
     sums[size] = highest
     sums[size + 1] = sums[size + 1] * here[0] + part[size + 1] * there[0]
     for i in range(0, size, Vec[f32].lanes):
@@ -309,7 +212,7 @@ def fold(sums: Slice[f32], part: Slice[f32]) -> None:
 @multiversion
 @unchecked("the output is asserted to fit the sums")
 def settle(sums: Slice[f32], out: Slice[f32]) -> None:
-    """The output of a query: its weighted sums over its sum of exponentials."""
+    """The output of a query: its weighted sums over its sum of weights."""
     assert len(sums) > GROUP
     size = len(sums) - GROUP
     assert len(out) <= size

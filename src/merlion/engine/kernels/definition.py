@@ -4,7 +4,7 @@ Slow and plain on purpose. A kernel may differ in the last places of f32, since 
 and add, and keeps several partial sums; integer dot products are equal.
 """
 
-from bare import Slice, f16, f32, f64, i32, usize
+from bare import f32, f64, i32, usize
 from merlion.engine.elementary import exp
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.shapes import BLOCK
@@ -55,23 +55,3 @@ def weight_quant(matrix: Matrix, group: usize, lane: usize, k: usize) -> i32:
 def silu(gate: f32, up: f32) -> f32:
     """gate * sigmoid(gate) * up."""
     return f32(f64(gate) / (1.0 + exp(-f64(gate))) * f64(up))
-
-
-def attention_weights(
-    query: Slice[f32], keys: Slice[f16], visible: usize, scale: f32, out: Slice[f64]
-) -> None:
-    """softmax(scale * query . key) over the first `visible` keys of one head."""
-    peak: f64 = -1.0e300
-    for t in range(visible):
-        score: f64 = 0.0
-        for d in range(len(query)):
-            key = keys[(t // 16 * len(query) + d) * 16 + t % 16]
-            score = score + f64(query[d]) * f64(key)
-        out[t] = score * f64(scale)
-        peak = max(peak, out[t])
-    total: f64 = 0.0
-    for t in range(visible):
-        out[t] = exp(out[t] - peak)
-        total = total + out[t]
-    for t in range(visible):
-        out[t] = out[t] / total

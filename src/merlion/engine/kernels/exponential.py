@@ -1,7 +1,11 @@
-"""e**x for a vector of f32 (Cephes expf: reduction by ln 2 in two parts, a degree 5 polynomial).
+"""e**x and 2**x for a vector of f32: a power of two times a polynomial.
 
-Relative error below 4e-7 for -87.3 <= x <= 88.3; below that range the result is 0, above it the
-value at 88.3. `merlion.engine.elementary.exp_f32` is the definition.
+`exp_lanes` (Cephes expf: reduction by ln 2 in two parts, degree 5): relative error below 4e-7 for
+-87.3 <= x <= 88.3; below that range the result is 0, above it the value at 88.3.
+`merlion.engine.elementary.exp_f32` is the definition.
+
+`exp2_lanes`: relative error below 4e-6 for -126 <= x <= 127, exact for whole numbers; at -127 and
+below the result is 0. It is for what is rounded to bf16, and takes half the operations.
 """
 
 from bare import f32, i32
@@ -12,6 +16,7 @@ HIGHEST = 88.3
 LOG2_E = 1.44269504088896341
 LN2_HIGH = 0.693359375
 LN2_LOW = -2.12194440e-4
+EXP2_LOWEST = -127.0
 EXPONENT_BIAS = 127
 MANTISSA_BITS = 23
 
@@ -32,3 +37,16 @@ def exp_lanes(x: Vec[f32]) -> Vec[f32]:
     p = fma(p, r * r, r + Vec[f32].splat(1.0))
     power = ((exponent + Vec[i32].splat(EXPONENT_BIAS)) << MANTISSA_BITS).bits(f32)
     return select(x < Vec[f32].splat(LOWEST), Vec[f32].splat(0.0), p * power)
+
+
+def exp2_lanes(x: Vec[f32]) -> Vec[f32]:
+    """2**x in every lane, for x <= 127."""
+    bounded = x.max(Vec[f32].splat(EXP2_LOWEST))
+    exponent = bounded.round_to_i32()
+    r = bounded - exponent.to(f32)
+    p = Vec[f32].splat(9.5828524641e-3)  # Least relative error on [-0.5, 0.5] with p(0) = 1.
+    p = fma(p, r, Vec[f32].splat(5.5906425505e-2))
+    p = fma(p, r, Vec[f32].splat(2.4024098629e-1))
+    p = fma(p, r, Vec[f32].splat(6.9312419325e-1))
+    p = fma(p, r, Vec[f32].splat(1.0))
+    return (p.bits(i32) + (exponent << MANTISSA_BITS)).bits(f32)
