@@ -1,14 +1,14 @@
 """The console: bytes in from the serial line, text out to it.
 
-Output goes through one writer (`out`), which is sent when it fills and at `flush`, so that a line
-costs as few port accesses as possible. A look for input costs 25 µs on a PVM host, so there is one
-in INPUT_POLL_NS, and while tokens are made one in INPUT_POLL_BUSY_NS.
+Output goes through one writer (`out`), which is handed to the screen when it fills and at `flush`.
+A look for input costs 25 µs on a PVM host, so there is one in INPUT_POLL_NS, and while tokens are
+made one in INPUT_POLL_BUSY_NS.
 """
 
 from bare import Bytes, Ref, Struct, static, u8, u64
 from bare.text import Writer
 from merlion.kernel.limits import CONSOLE_OUTPUT_BYTES, INPUT_POLL_BUSY_NS, INPUT_POLL_NS
-from merlion.kernel.log import uart, write_lines
+from merlion.kernel.screen import screen, uart
 
 
 class Console(Struct):
@@ -18,20 +18,20 @@ class Console(Struct):
     next_poll_ns: u64 = 0
 
     def flush(self) -> None:
-        """Send what has been written."""
-        write_lines(self.out.written())
+        """Hand what has been written to the screen."""
+        screen.write(self.out.written())
         self.out.clear()
 
     def write(self, text: Bytes) -> None:
         """Write text, however long."""
         if self.out.length + len(text) > CONSOLE_OUTPUT_BYTES:
             self.flush()
-            write_lines(text)
+            screen.write(text)
             return
         self.out.text(text)
 
     def line(self, text: Bytes) -> None:
-        """Write one line and send it."""
+        """Write one line and hand it to the screen."""
         self.write(text)
         self.out.byte(0x0A)
         self.flush()

@@ -7,12 +7,10 @@ Use: `line = log.begin()`, write into the writer, `log.end()`. Only the boot cor
 from bare import Bytes, Ref, Slice, Struct, static, u8, u64, usize
 from bare.text import Writer
 from merlion.kernel.clock import now_ns
-from merlion.kernel.drivers.uart import COM1, Uart
+from merlion.kernel.screen import screen
 
 LOG_BYTES = 64 * 1024
 LINE_MAX = 256
-
-uart = Uart(COM1)
 
 
 class KernelLog(Struct):
@@ -60,9 +58,9 @@ class KernelLog(Struct):
         if self.quiet or self.held:
             return
         if self.over_prompt:
-            write_lines(b"\r\x1b[K")
+            screen.write(b"\r\x1b[K")
             self.covered = True
-        write_lines(text)
+        screen.write(text)
 
     def say(self, text: Bytes) -> None:
         """Log one line of fixed text."""
@@ -77,15 +75,6 @@ class KernelLog(Struct):
     def byte_at(self, position: u64) -> u8:
         """Return the byte at `position`, which is between oldest() and `written`."""
         return self.ring[usize(position % len(self.ring))]
-
-
-def write_lines(text: Bytes) -> None:
-    """Write to the serial console, each newline as CR LF."""
-    for byte in text:
-        if byte == 0x0A:
-            uart.put(0x0D)
-        uart.put(byte)
-    uart.flush()
 
 
 log = KernelLog(static(u8, LOG_BYTES), Writer(static(u8, LINE_MAX)))

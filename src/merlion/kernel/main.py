@@ -12,6 +12,7 @@ from merlion.kernel.clock import now_ns
 from merlion.kernel.limits import IDLE_NS, NAP_TICKS
 from merlion.kernel.model import step
 from merlion.kernel.network import network
+from merlion.kernel.screen import screen
 from merlion.kernel.serving import serving
 from merlion.kernel.shell.shell import shell
 from merlion.kernel.timeline import timeline
@@ -52,6 +53,7 @@ def loop() -> None:
         active = network.transmit(now) or active  # What was made leaves before more is computed.
         computing = step(now)
         active = shell.poll(now, computing) or computing or active
+        active = screen.poll() or active
         if active:
             busy_ns = now_ns()
         elif now - busy_ns > IDLE_NS:

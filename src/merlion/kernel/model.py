@@ -31,6 +31,7 @@ from merlion.kernel.memory.page_tables import HUGE_BYTES
 from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.memory.ram import ANYWHERE, ram
 from merlion.kernel.network import network
+from merlion.kernel.screen import screen
 from merlion.kernel.serving import serving
 from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
 from merlion.kernel.timeline import timeline
@@ -195,6 +196,7 @@ def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:
         now = now_ns()
         active = network.poll(now)
         active = serving.poll(now) or active
+        active = screen.poll() or active
         done = done_bytes(disk)
         if now >= next_ns:
             next_ns = now + PROGRESS_NS

@@ -12,8 +12,9 @@ from bare.unsafe import address_of, slice_at, symbol_address
 from merlion.kernel import power
 from merlion.kernel.arch.x86_64.stubs import frame_pointer
 from merlion.kernel.config import PanicAction, config
-from merlion.kernel.log import log, write_lines
+from merlion.kernel.log import log
 from merlion.kernel.memory.paging import page_tables
+from merlion.kernel.screen import screen
 from merlion.kernel.symbols import symbols
 
 BACKTRACE_MAX = 24
@@ -97,7 +98,8 @@ def show() -> None:
     state.line.byte(0x0A)
     text = state.line.written()
     log.put(text)
-    write_lines(text)
+    screen.write(text)
+    screen.drain()
     state.line.clear()
 
 
@@ -112,7 +114,8 @@ def begin() -> None:
     disable_interrupts()
     before = state.entered.fetch_add(1)
     if before == 1:
-        write_lines(b"\n(another failure while reporting)\n")
+        screen.write(b"\n(another failure while reporting)\n")
+        screen.drain()
     if before > 0:
         stop_core()
     state.line.clear()

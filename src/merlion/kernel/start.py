@@ -24,13 +24,14 @@ from merlion.kernel.config import config
 from merlion.kernel.disk import DISK_ERROR_TEXT, DiskError, find_disk
 from merlion.kernel.hardware import hardware
 from merlion.kernel.limits import BOOT_ARENA_BYTES, CPU_MAX
-from merlion.kernel.log import log, uart
+from merlion.kernel.log import log
 from merlion.kernel.memory import paging
 from merlion.kernel.memory.page_tables import BELOW_4G, HUGE_BYTES
 from merlion.kernel.memory.ram import ram
 from merlion.kernel.model import model
 from merlion.kernel.network import CONNECTION_BYTES, connection_count, network
 from merlion.kernel.nic import NIC_ERROR_TEXT, NicError, find_nic
+from merlion.kernel.screen import screen, uart
 from merlion.kernel.serving import serving
 from merlion.kernel.storage import byte_count, storage
 from merlion.kernel.symbols import symbols
@@ -52,6 +53,7 @@ def console(start_info: u64) -> None:
     line.text(b"MerlionOS Inference: ")
     line.text(boot_info.command())
     log.end()
+    screen.drain()  # A sign of life; what follows is sent while waiting for devices.
     for index in range(config.unknown_count):
         unknown = log.begin()
         unknown.text(b"command line: unknown word: ")

@@ -15,6 +15,7 @@ from merlion.kernel.memory import paging
 from merlion.kernel.memory.ram import ram
 from merlion.kernel.model import model, write_plain
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
+from merlion.kernel.screen import screen
 from merlion.kernel.serving import serving
 from merlion.kernel.timeline import timeline
 
@@ -251,6 +252,7 @@ def clear(arguments: Bytes) -> None:
 def reboot(arguments: Bytes) -> None:
     """Restart."""
     console.line(b"rebooting")
+    screen.drain()
     power.reboot()
     console.line(b"reboot did not work")
 
@@ -258,6 +260,7 @@ def reboot(arguments: Bytes) -> None:
 def shutdown(arguments: Bytes) -> None:
     """Power off; with a code, leave QEMU with exit status 2 * code + 1."""
     console.line(b"power off")
+    screen.drain()
     code = parse_number(arguments)
     if code is not None:
         outl(QEMU_EXIT_PORT, u32(code & 0x7F))
