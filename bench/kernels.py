@@ -3,27 +3,33 @@
     python bench/kernels.py [--level NAME]
 
 One thread. The limits are measured in the same run: reading the same amount of memory, and
-independent int8 multiply-adds. Times are of the thread, so that a neighbour on the core does not
-count (on the memory bus it does); every figure is the best of several runs.
+independent int8 and bf16 multiply-adds. Times are of the thread, so that a neighbour on the core
+does not count (on the memory bus it does); every figure is the best of several runs.
 """
 
 import argparse
 import time
 from collections.abc import Callable
 
-from bare import Arena, f32, static, u8
-from bare.compiler.jit import load
+import attention_rounds as rounds
+
+from bare import Arena, bf16, f32, static, u8
+from bare.compiler.jit import Program, load
 from bare.simd import LEVELS, set_level
-from merlion.engine.kernels import activations, attention
+from merlion.engine import probes
+from merlion.engine.kernels import activations
+from merlion.engine.kernels.attention import partial_stride
+from merlion.engine.kernels.attention_tile import TILE_QUERIES, QueryTile
 from merlion.engine.kernels.matmul import matmul
 from merlion.engine.kv_cache import KvCache
 from merlion.engine.quant import Format
 from merlion.engine.repack import allocate
 from merlion.engine.tensor import Matrix
-from merlion.hosted import probes
 from merlion.hosted.code import host_level
 
 MEBIBYTE = 1 << 20
+PEAK_ROUNDS = 1_000_000
+ATTENTION = (rounds.attend_heads, rounds.multiply_pairs, rounds.pair_products_a_round)
 FORMATS = (Format.Q4_0, Format.Q4_1, Format.Q8_0, Format.F16)
 
 
@@ -49,8 +55,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--level", choices=LEVELS, default=LEVELS[host_level()])
     level = parser.parse_args().level
-    entries = [probes.read_all, probes.multiply_int8, matmul, activations.quantise_row]
-    program = load([*entries, attention.attend])
+    entries: list[Callable[..., object]] = [
+        probes.read_all,
+        probes.multiply_int8,
+        matmul,
+        activations.quantise_row,
+    ]
+    program = load([*entries, *ATTENTION])
     read, multiply, product, _ = (program.function(entry) for entry in entries)
     set_level(LEVELS.index(level))
     print("level", level)
@@ -60,15 +71,15 @@ def main() -> None:
     data.fill(1)
     seconds = best(lambda: read(data))
     print(f"read            {len(data) / seconds / 1e9:8.1f} GB/s")
-    rounds = 1_000_000
-    seconds = best(lambda: multiply(data, rounds), 3)
+    seconds = best(lambda: multiply(data, PEAK_ROUNDS), 3)
     lanes = 16 if level == "baseline" else 64 if level.startswith("avx512") else 32
-    print(f"int8 peak       {rounds * 12 * lanes / seconds / 1e9:8.1f} GMAC/s")
+    print(f"int8 peak       {PEAK_ROUNDS * 12 * lanes / seconds / 1e9:8.1f} GMAC/s")
 
     for form in FORMATS:
         mark = space.mark()
         measure_format(form, product, space)
         space.reset(mark)
+    measure_attention(program, space)
 
 
 def measure_format(form: Format, product: Callable[..., object], space: Arena) -> None:
@@ -93,21 +104,35 @@ def measure_format(form: Format, product: Callable[..., object], space: Arena) -
     print(line + " GMAC/s")
 
 
-def measure_attention(attend: Callable[..., object], space: Arena) -> None:
-    """Four queries over 1,024 positions of a head of 64 dimensions."""
-    cache = space.alloc(KvCache)
-    cache.init(space, 1, 1, 1, 64, 1024)
-    tile = space.alloc(attention.QueryTile)
-    tile.init(space, 1024)
-    for i in range(4):
-        tile.visible[i] = 1024
-        tile.source[i] = tile.target[i] = i * 64
-    rows = space.slice(f32, 256)
-    output = space.slice(f32, 256)
-    keys, values = cache.head_keys(0, 0, 0), cache.head_values(0, 0, 0)
-    seconds = best(lambda: [attend(tile, rows, keys, values, 64, 64, output) for _ in range(20)])
-    work = 20 * 4 * 1024 * 64 * 2
-    print(f"attention       {work / seconds / 1e9:8.1f} GMAC/s of f32")
+def measure_attention(program: Program, space: Arena) -> None:
+    """A prompt's tile over one head again and again; a token's queries over cold heads."""
+    attend = program.function(rounds.attend_heads)
+    multiply = program.function(rounds.multiply_pairs)
+    products = program.function(rounds.pair_products_a_round)()
+    factors = space.slice(bf16, 512)
+    peak = PEAK_ROUNDS * products / best(lambda: multiply(factors, PEAK_ROUNDS), 3)
+    print(f"bf16 peak       {peak / 1e9:8.1f} GMAC/s")
+
+    size, context, cold = 64, 1024, 384
+    stride = partial_stride(size)
+    queries = space.slice(f32, TILE_QUERIES * size)
+    partials = space.slice(f32, 2 * TILE_QUERIES * stride)
+    tile = space.alloc(QueryTile)
+    tile.init(space)
+    for i in range(TILE_QUERIES):
+        tile.visible[i] = context
+        tile.source[i] = i * size
+    for name, count, heads, repeats in (("prompt", 8, 1, 500), ("token", 3, cold, cold)):
+        cache = space.alloc(KvCache)
+        cache.init(space, 1, 1, heads, size, context)
+        cache.keys.fill(0.0)
+        cache.values.fill(0.0)
+        tile.count = count
+        seconds = best(lambda: attend(tile, queries, cache, repeats, partials))  # noqa: B023
+        work = repeats * count * context * size * 2
+        read = repeats * context * size * 2 * 2
+        line = f"attention {name:6}{work / seconds / 1e9:8.1f} GMAC/s"
+        print(line + f"{read / seconds / 1e9:8.1f} GB/s")
 
 
 if __name__ == "__main__":
