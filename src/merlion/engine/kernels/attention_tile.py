@@ -52,6 +52,13 @@ class Four(Width):
     VECTORS = 4
 
 
+class FourPair(Width):
+    """The same where vectors are shorter, and loads of half a line or less."""
+
+    QUERIES = 4
+    VECTORS = 2
+
+
 class FourNarrow(Width):
     """What is left of a head."""
 
@@ -118,8 +125,8 @@ def round_queries(tile: QueryTile, rows: Slice[f32], head_size: usize) -> None:
         for d in range(done, head_size):
             tile.queries[at + d] = rows[source + d]
         if not native_dot2():
-            for d in range(head_size):
-                tile.wide_queries[at + d] = tile.queries[at + d]
+            for d in range(0, head_size, lanes):
+                Vec[f32].load(tile.queries, at + d).store(tile.wide_queries, at + d)
 
 
 @multiversion
@@ -136,7 +143,10 @@ def score(tile: QueryTile, keys: Slice[bf16], head_size: usize, length: usize) -
                 score_width(EightNarrow, tile, first, keys, head_size, length)
             first += 8
     while first < tile.count:
-        score_width(FourNarrow, tile, first, keys, head_size, length)
+        if lanes >= 16:
+            score_width(FourNarrow, tile, first, keys, head_size, length)
+        else:
+            score_width(FourPair, tile, first, keys, head_size, length)
         first += 4
 
 
@@ -202,9 +212,13 @@ def weigh(
             while at + 4 * lanes <= stride:
                 weigh_width(Four, tile, first, values, at, stride, positions, partials)
                 at += 4 * lanes
-        while at < stride:
-            weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials)
-            at += lanes
+            while at < stride:
+                weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials)
+                at += lanes
+        else:
+            while at < stride:
+                weigh_width(FourPair, tile, first, values, at, stride, positions, partials)
+                at += 2 * lanes
         first += 4
 
 
@@ -222,19 +236,21 @@ def weigh_width[W: Width](
     """`width.VECTORS` vectors of dimensions for queries [first, first + width.QUERIES)."""
     lanes = Vec[f32].lanes
     sums = stack(Vec[f32], width.QUERIES * width.VECTORS)
-    for t in range(0, positions, 2):
-        for v in unroll(width.VECTORS):
-            value = Vec[bf16].load(values, t * stride + (dimension + v * lanes) * 2)
-            for q in unroll(width.QUERIES):
-                at = (first + q) * RANGE + t
-                n = v * width.QUERIES + q
-                if native_dot2():
-                    sums[n] = dot2(sums[n], value, Vec[bf16].broadcast2(tile.weights, at))
-                else:
-                    near = at - t % SPAN + t % SPAN // 2
-                    odd = Vec[f32].splat(tile.scores[near + GROUP])
-                    even = Vec[f32].splat(tile.scores[near])
-                    sums[n] = fma(value.even(), even, fma(value.odd(), odd, sums[n]))
+    for span in range(0, positions, SPAN):
+        for pair in range((min(positions - span, SPAN) + 1) // 2):
+            t = span + 2 * pair
+            for v in unroll(width.VECTORS):
+                value = Vec[bf16].load(values, t * stride + (dimension + v * lanes) * 2)
+                for q in unroll(width.QUERIES):
+                    row = (first + q) * RANGE + span
+                    n = v * width.QUERIES + q
+                    if native_dot2():
+                        weight = Vec[bf16].broadcast2(tile.weights, row + 2 * pair)
+                        sums[n] = dot2(sums[n], value, weight)
+                    else:
+                        odd = Vec[f32].splat(tile.scores[row + GROUP + pair])
+                        even = Vec[f32].splat(tile.scores[row + pair])
+                        sums[n] = fma(value.even(), even, fma(value.odd(), odd, sums[n]))
     for q in unroll(width.QUERIES):
         if first + q < tile.count:
             for v in unroll(width.VECTORS):
