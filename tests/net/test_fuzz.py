@@ -116,7 +116,9 @@ def test_stack_survives_damaged_conversations(impl: Any) -> None:
         stack = make_stack(0, connections=2, receive_bytes=512, transmit_bytes=512)
         stack.listen(80)
         peer = Peer(stack)
-        [syn_ack] = peer.send(SYN, options=b"\2\4\5\xb4\1\1\4\2")
+        stamped = seed % 2 == 1
+        options = b"\2\4\5\xb4\1\1\4\2" + b"\1\1\x08\x0a\0\0\1\0\0\0\0\0" * stamped
+        [syn_ack] = peer.send(SYN, options=options)
         peer.their_isn = syn_ack.seq
         taken: list[int] = []
         for _ in range(150):
@@ -126,7 +128,9 @@ def test_stack_survives_damaged_conversations(impl: Any) -> None:
             seq = rng.choice((0, 1, 2, 5, 100, 500, 513, 2**31, -1, rng.getrandbits(32)))
             ack = rng.choice((1, 1, 2, 10, 400, -1, rng.getrandbits(32)))
             data = bytes(rng.choice((0, 0, 1, 100, 512, 600)))
-            peer.send(flags, seq, ack, data, window=rng.choice((0, 1, 100, 65535)))
+            window = rng.choice((0, 1, 100, 65535))
+            options = b"\1\1\x08\x0a" + bytes((0, 0, rng.choice((1, 1, 0)))) + rng.randbytes(5)
+            peer.send(flags, seq, ack, data, window=window, options=options * stamped)
             if rng.random() < 0.3:
                 peer.wait(rng.choice((1, 50, 3000)))
             slot = stack.accept()

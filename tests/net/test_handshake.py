@@ -153,7 +153,9 @@ def connect(peer: Peer) -> int:
     [syn] = peer.answers()
     assert syn.flags == SYN
     assert syn.port == 5000
-    assert syn.options == b"\x02\x04\x05\xb4\x01\x03\x03\x01\x01\x01\x04\x02"
+    assert syn.options[:12] == b"\x02\x04\x05\xb4\x01\x03\x03\x01\x01\x01\x04\x02"
+    assert syn.options[12:16] == b"\x01\x01\x08\x0a"  # RFC 7323 appendix A.
+    assert len(syn.options) == 24
     peer.to = syn.source_port
     peer.their_isn = syn.seq
     return slot

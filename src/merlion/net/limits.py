@@ -40,7 +40,7 @@ TCP_RESETS_PER_SECOND = 1000
 # TCP.
 LISTEN_PORTS = 8
 ACCEPT_BACKLOG = 1024
-SYN_QUEUE = 1024  # 64 bytes each; RFC 4987 section 3.
+SYN_QUEUE = 1024  # 72 bytes each; RFC 4987 section 3.
 SYN_RETRIES = 5  # 1 + 2 + 4 + 8 + 16 + 32 s.
 TIME_WAIT_ENTRIES = 4096
 TIME_WAIT_TIME = 60 * SECOND  # 2 MSL with an MSL of 30 s, as most systems have it.
@@ -49,6 +49,8 @@ MSS_DEFAULT = 536  # RFC 9293 section 3.7.1: when the peer names none.
 MSS_MIN = 64  # A peer that asks for less only wants us to waste CPU.
 MSS_MAX = MTU - IPV4_BYTES - TCP_BYTES
 WINDOW_SCALE_MAX = 14  # RFC 7323 section 2.3.
+STAMP_BYTES = 12  # The timestamps option and what aligns it (RFC 7323 appendix A).
+STAMP_LIFETIME = 24 * 24 * 3600 * SECOND  # RFC 7323 section 5.5.
 INITIAL_WINDOW_SEGMENTS = 10  # RFC 6928.
 CWND_MAX = 1 << 28
 INTERVALS = 16  # Holes remembered each way; further ones are simply sent again.

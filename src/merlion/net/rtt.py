@@ -1,6 +1,7 @@
 """Round-trip estimation and the retransmission time-out (RFC 6298).
 
-One segment is timed at a time, and never one that was sent twice (Karn's algorithm).
+One segment is timed at a time, and never one that was sent twice (Karn's algorithm): there the
+peer's echo of our timestamp is taken, where it sends one. It is less exact, so only there.
 """
 
 from bare import Struct, u32, u64
@@ -21,6 +22,7 @@ class RoundTrip(Struct):
     rto: u64
     timed_at: u64  # NEVER while no segment is timed.
     timed_end: u32
+    resent_at: u64  # When something was last sent again; NEVER when not since the last sample.
 
     def start(self) -> None:
         """No sample yet."""
@@ -28,6 +30,7 @@ class RoundTrip(Struct):
         self.variance = 0
         self.rto = RTO_INITIAL
         self.timed_at = NEVER
+        self.resent_at = NEVER
 
     def on_send(self, end: u32, now_ns: u64) -> None:
         """New data up to `end` was sent: time it unless another segment is being timed."""
@@ -35,9 +38,10 @@ class RoundTrip(Struct):
             self.timed_at = now_ns
             self.timed_end = end
 
-    def on_retransmit(self) -> None:
+    def on_retransmit(self, now_ns: u64) -> None:
         """An ACK could now belong to either copy: drop the measurement."""
         self.timed_at = NEVER
+        self.resent_at = now_ns
 
     def on_ack(self, ack: u32, now_ns: u64) -> None:
         """Take the sample if `ack` covers the timed segment."""
@@ -50,6 +54,7 @@ class RoundTrip(Struct):
     def sample(self, rtt: u64) -> None:
         """RFC 6298 section 2.2 and 2.3, with alpha = 1/8 and beta = 1/4."""
         rtt = max(rtt, 1)
+        self.resent_at = NEVER
         if self.srtt == 0:
             self.srtt = rtt
             self.variance = rtt // 2

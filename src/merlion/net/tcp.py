@@ -9,6 +9,7 @@ from merlion.net.limits import (
     EPHEMERAL_COUNT,
     EPHEMERAL_FIRST,
     EPHEMERAL_TRIES,
+    IPV4_BYTES,
     LISTEN_PORTS,
     MSS_MAX,
     MSS_MIN,
@@ -169,7 +170,7 @@ class Tcp(Struct):
             return
         connection = self.table.connections[slot]
         in_flight = seq_diff(connection.snd_max, connection.snd_una)
-        mss = max(mtu, 40 + MSS_MIN) - 40
+        mss = max(mtu, 40 + MSS_MIN) - IPV4_BYTES - connection.header_bytes()
         if not in_window(sequence, connection.snd_una, in_flight) or mss >= connection.mss:
             return
         connection.mss = mss

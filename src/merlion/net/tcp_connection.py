@@ -12,10 +12,11 @@ from enum import IntEnum
 from bare import Struct, u8, u16, u32, u64
 from merlion.net.congestion import Congestion
 from merlion.net.intervals import Intervals
-from merlion.net.limits import NEVER
+from merlion.net.limits import NEVER, STAMP_BYTES, TCP_BYTES
 from merlion.net.ring import ByteRing
 from merlion.net.rtt import RoundTrip
 from merlion.net.sequence import seq_add, seq_diff, seq_lt
+from merlion.net.tcp_stamps import Stamps
 
 
 class State(IntEnum):
@@ -68,6 +69,7 @@ class Connection(Struct):
     rcv_scale: u8
     scaling: bool
     sack: bool
+    stamps: Stamps
     tx: ByteRing
     sacked: Intervals
     rexmit_high: u32  # Everything below was retransmitted in this recovery (HighRxt).
@@ -114,6 +116,10 @@ class Connection(Struct):
     def data_end(self) -> u32:
         """One past the last byte the application has queued."""
         return seq_add(self.tx_sequence, self.tx.count)
+
+    def header_bytes(self) -> u32:
+        """The header that every segment has."""
+        return TCP_BYTES + (STAMP_BYTES if self.stamps.on else 0)
 
     def flight(self) -> u32:
         """Sequence space sent and not acknowledged."""

@@ -9,7 +9,7 @@ from enum import IntEnum, IntFlag
 
 from bare import Bytes, Slice, Wire, be16, be32, u8, u16, u32, usize
 from merlion.net.checksum import fold, partial, pseudo_header
-from merlion.net.limits import MSS_DEFAULT, MSS_MIN, TCP_BYTES, WINDOW_SCALE_MAX
+from merlion.net.limits import MSS_DEFAULT, MSS_MIN, STAMP_BYTES, TCP_BYTES, WINDOW_SCALE_MAX
 
 PROTOCOL_TCP = 6
 
@@ -34,6 +34,7 @@ class Option(IntEnum):
     WINDOW_SCALE = 3
     SACK_PERMITTED = 4
     SACK = 5
+    TIMESTAMPS = 8
 
 
 class TcpHeader(Wire):
@@ -47,6 +48,13 @@ class TcpHeader(Wire):
     window: be16
     checksum: be16
     urgent: be16
+
+
+class StampData(Wire):
+    """What the timestamps option holds (RFC 7323 section 3.2)."""
+
+    value: be32
+    echo: be32
 
 
 class SackBlock(Wire):
@@ -72,6 +80,14 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
+class Stamp:
+    """The sender's clock, and ours as it last saw it."""
+
+    value: u32
+    echo: u32
+
+
+@dataclass(frozen=True, slots=True)
 class SynOptions:
     """What a SYN says about its sender. `window_scale` is only meant when `scaling`."""
 
@@ -79,6 +95,7 @@ class SynOptions:
     window_scale: u8
     scaling: bool
     sack: bool
+    stamp: Stamp | None
 
 
 def parse(bytes: Bytes) -> Segment | None:
@@ -161,7 +178,32 @@ def parse_syn_options(options: Bytes) -> SynOptions:
     if len(data) == 1:
         scale = min(data[0], WINDOW_SCALE_MAX)
         scaling = True
-    return SynOptions(mss, scale, scaling, has_option(options, Option.SACK_PERMITTED))
+    sack = has_option(options, Option.SACK_PERMITTED)
+    return SynOptions(mss, scale, scaling, sack, parse_stamp(options))
+
+
+def parse_stamp(options: Bytes) -> Stamp | None:
+    """The timestamps of a segment; None when they are absent or malformed."""
+    data = find_option(options, Option.TIMESTAMPS)
+    if len(data) != 8:
+        return None
+    found = StampData.view(data)
+    if found is None:
+        return None
+    return Stamp(found.value, found.echo)
+
+
+def emit_stamp(out: Slice[u8], value: u32, echo: u32) -> usize:
+    """Write the timestamps option and what aligns it; returns their length."""
+    out[0] = Option.NO_OPERATION
+    out[1] = Option.NO_OPERATION
+    out[2] = Option.TIMESTAMPS
+    out[3] = 10
+    data = StampData.view(out[4:STAMP_BYTES])
+    assert data is not None, "no room for timestamps"
+    data.value = value
+    data.echo = echo
+    return STAMP_BYTES
 
 
 def emit_syn_options(out: Slice[u8], mss: u16, scale: u8, scaling: bool, sack: bool) -> usize:

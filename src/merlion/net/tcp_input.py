@@ -5,16 +5,24 @@ Each step returns False when the segment is finished with. RST and SYN are judge
 
 from bare import Bytes, u32, u64, usize, wrap
 from merlion.net.limits import (
-    CHALLENGE_INTERVAL,
     DELAYED_ACK,
     KEEPALIVE_IDLE,
     NEVER,
     ORPHAN_TIMEOUT,
     RTO_SYN_LOST,
+    STAMP_BYTES,
 )
-from merlion.net.sequence import in_window, seq_add, seq_diff, seq_le, seq_lt
+from merlion.net.sequence import seq_add, seq_diff, seq_le, seq_lt
+from merlion.net.tcp_acceptable import acceptance_window, challenge, is_acceptable
 from merlion.net.tcp_connection import CloseReason, Connection, State
-from merlion.net.tcp_header import Flags, Option, SackBlock, Segment, find_option, parse_syn_options
+from merlion.net.tcp_header import (
+    Flags,
+    Option,
+    SackBlock,
+    Segment,
+    find_option,
+    parse_syn_options,
+)
 from merlion.net.tcp_table import TcpTable
 from merlion.net.tcp_tail import check_tail, restart_retransmit
 
@@ -36,7 +44,7 @@ def receive_synchronized(
     tcp: TcpTable, connection: Connection, segment: Segment, now_ns: u64
 ) -> None:
     """RFC 9293 section 3.10.7.4."""
-    if not check_sequence(tcp, connection, segment, now_ns):
+    if not is_acceptable(tcp, connection, segment, now_ns):
         return
     if segment.flags & Flags.SYN:
         challenge(tcp, connection, now_ns)
@@ -58,49 +66,6 @@ def receive_synchronized(
         connection.fin_sequence = seq_add(segment.sequence, len(segment.payload))
     if connection.fin_known and not connection.fin_received:
         receive_fin(tcp, connection, now_ns)
-
-
-def check_sequence(tcp: TcpTable, connection: Connection, segment: Segment, now_ns: u64) -> bool:
-    """The segment touches the window, and is no RST (RFC 9293 figure 5, RFC 5961 section 3)."""
-    start = connection.rcv_nxt
-    window = acceptance_window(connection)
-    touches = in_window(segment.sequence, start, max(window, 1))
-    if segment.flags & Flags.RST:
-        if segment.sequence == start:
-            tcp.counters.resets_in += 1
-            tcp.shut(connection, CloseReason.RESET)
-        elif touches:
-            challenge(tcp, connection, now_ns)
-        return False
-    if not touches and segment.length > 0:
-        # Its end may reach into the window although its start does not.
-        last = wrap(u32, segment.sequence + segment.length - 1)
-        touches = seq_lt(segment.sequence, start) and in_window(last, start, window)
-    if touches and (window > 0 or segment.length == 0):
-        return True
-    if segment.flags & Flags.SYN or segment.length == 0:
-        challenge(tcp, connection, now_ns)  # Limited: two confused ends must not chatter.
-    else:
-        tcp.counters.duplicate_segments += 1
-        connection.ack_now = True
-    # A window update may ride on data that we cannot take.
-    return touches and not segment.flags & Flags.SYN
-
-
-def acceptance_window(connection: Connection) -> u32:
-    """How far past RCV.NXT the peer may send: what it was last told."""
-    if seq_lt(connection.rcv_nxt, connection.rcv_advertised):
-        return seq_diff(connection.rcv_advertised, connection.rcv_nxt)
-    return 0
-
-
-def challenge(tcp: TcpTable, connection: Connection, now_ns: u64) -> None:
-    """An ACK that makes an honest peer prove itself. The limit is per connection (RFC 5961)."""
-    if connection.challenged_at != 0 and now_ns < connection.challenged_at + CHALLENGE_INTERVAL:
-        return
-    connection.challenged_at = now_ns
-    connection.ack_now = True
-    tcp.counters.challenge_acks += 1
 
 
 def check_ack(tcp: TcpTable, connection: Connection, segment: Segment, now_ns: u64) -> bool:
@@ -193,6 +158,10 @@ def retire(tcp: TcpTable, connection: Connection, ack: u32, now_ns: u64) -> None
     limited = 2 * flight >= connection.congestion.cwnd
     connection.rtt.settle()  # Progress ends the backoff.
     connection.rtt.on_ack(ack, now_ns)
+    if connection.stamps.on and connection.rtt.resent_at != NEVER:
+        round_trip = connection.stamps.round_trip(connection.rtt.resent_at, now_ns)
+        if round_trip != 0:
+            connection.rtt.sample(round_trip)
     if seq_lt(connection.tx_sequence, ack):
         # SYN and FIN take sequence numbers but no bytes.
         bytes = min(usize(seq_diff(ack, connection.tx_sequence)), connection.tx.count)
@@ -366,7 +335,7 @@ def receive_syn_sent(tcp: TcpTable, connection: Connection, segment: Segment, no
         return
     if not segment.flags & Flags.SYN:
         return
-    take_syn(tcp, connection, segment)
+    take_syn(tcp, connection, segment, now_ns)
     connection.heard_at = now_ns
     if acknowledges:
         retire(tcp, connection, segment.acknowledgment, now_ns)
@@ -380,12 +349,17 @@ def receive_syn_sent(tcp: TcpTable, connection: Connection, segment: Segment, no
     connection.ack_now = True
 
 
-def take_syn(tcp: TcpTable, connection: Connection, segment: Segment) -> None:
+def take_syn(tcp: TcpTable, connection: Connection, segment: Segment, now_ns: u64) -> None:
     """Learn the peer's options and sequence number; data on a SYN is left to be repeated."""
     options = parse_syn_options(segment.options)
     tcp.start_receiving(connection, segment.sequence)
     connection.rcv_advertised = seq_add(connection.rcv_nxt, min(connection.rx.free(), 0xFFFF))
     connection.mss = min(options.mss, connection.mss)
+    stamp = options.stamp
+    if stamp is not None:
+        connection.stamps.agree(stamp.value, now_ns)
+        connection.stamps.echo = stamp.echo
+        connection.mss -= STAMP_BYTES
     connection.scaling = options.scaling
     connection.snd_scale = options.window_scale if options.scaling else 0
     connection.rcv_scale = tcp.receive_scale if options.scaling else 0

@@ -16,13 +16,15 @@ from merlion.net.tcp_header import (
     Option,
     SackBlock,
     emit_header,
+    emit_stamp,
     emit_syn_options,
     seal,
 )
 from merlion.net.tcp_table import Reply, TcpTable
 from merlion.net.tcp_tail import arm_retransmit, tail_start
 
-SACK_BLOCKS_MAX = 4
+HEADER_MAX = 60  # What the header's length field can say (RFC 9293 section 3.1).
+SACK_BLOCK_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,9 @@ def transmit_connection(
     if connection.probe_now:
         # A sequence number just before the window makes the peer answer with its state.
         connection.probe_now = False
-        return transmit_bare(tcp, connection, wrap(u32, connection.snd_una - 1), out)
+        return transmit_bare(tcp, connection, wrap(u32, connection.snd_una - 1), out, now_ns)
     if connection.ack_now:
-        return transmit_bare(tcp, connection, connection.snd_nxt, out)
+        return transmit_bare(tcp, connection, connection.snd_nxt, out, now_ns)
     arm_probe(tcp, connection, now_ns)
     return 0
 
@@ -59,7 +61,7 @@ def transmit_syn(tcp: TcpTable, connection: Connection, out: Slice[u8], now_ns: 
     """SYN, or SYN-ACK after a simultaneous open; else the ACK that is due."""
     if connection.snd_nxt != connection.iss:
         if connection.ack_now and connection.state == State.SYN_RECEIVED:
-            return transmit_bare(tcp, connection, connection.snd_nxt, out)
+            return transmit_bare(tcp, connection, connection.snd_nxt, out, now_ns)
         return 0
     first = connection.snd_max == connection.iss
     received = connection.state == State.SYN_RECEIVED
@@ -67,6 +69,8 @@ def transmit_syn(tcp: TcpTable, connection: Connection, out: Slice[u8], now_ns: 
     sack = connection.sack or not received
     options = emit_syn_options(out[TCP_BYTES:], MSS_MAX, tcp.receive_scale, scaling, sack)
     header_bytes = TCP_BYTES + options
+    if connection.stamps.on or not received:
+        header_bytes += write_stamp(connection, out[header_bytes:], now_ns)
     flags: u8 = Flags.SYN
     acknowledgment: u32 = 0
     if received:
@@ -89,7 +93,7 @@ def transmit_syn(tcp: TcpTable, connection: Connection, out: Slice[u8], now_ns: 
     if first:
         connection.rtt.on_send(connection.snd_nxt, now_ns)
     else:
-        connection.rtt.on_retransmit()
+        connection.rtt.on_retransmit(now_ns)
     connection.ack_now = False
     arm_retransmit(tcp, connection, now_ns)
     tcp.counters.segments_out += 1
@@ -221,7 +225,7 @@ def transmit_piece(
     tcp: TcpTable, connection: Connection, piece: Piece, out: Slice[u8], now_ns: u64
 ) -> usize:
     """Write a segment with data or FIN and move the send variables."""
-    at = TCP_BYTES
+    at = usize(connection.header_bytes())
     end_of_payload = at + usize(piece.length)
     offset = usize(seq_diff(piece.sequence, connection.tx_sequence))
     if piece.length > 0:
@@ -233,11 +237,11 @@ def transmit_piece(
     if piece.fin:
         flags |= Flags.FIN
         end = seq_add(end, 1)
-    write_header(tcp, connection, piece.sequence, flags, TCP_BYTES, out)
+    write_header(tcp, connection, piece.sequence, flags, at, out, now_ns)
     seal(tcp.address, connection.address, out[:end_of_payload])
     if seq_lt(piece.sequence, connection.snd_max):
         tcp.counters.retransmits += 1
-        connection.rtt.on_retransmit()
+        connection.rtt.on_retransmit(now_ns)
         connection.rexmit_high = seq_max(connection.rexmit_high, end)
     elif not connection.has_hole():
         connection.rtt.on_send(end, now_ns)
@@ -252,12 +256,14 @@ def transmit_piece(
     return end_of_payload
 
 
-def transmit_bare(tcp: TcpTable, connection: Connection, sequence: u32, out: Slice[u8]) -> usize:
+def transmit_bare(
+    tcp: TcpTable, connection: Connection, sequence: u32, out: Slice[u8], now_ns: u64
+) -> usize:
     """A segment without data, with SACK blocks when something is missing."""
-    header_bytes = TCP_BYTES
+    header_bytes = usize(connection.header_bytes())
     if connection.sack and connection.missing.count > 0:
-        header_bytes += emit_sack(connection, out[TCP_BYTES:])
-    write_header(tcp, connection, sequence, Flags.ACK, header_bytes, out)
+        header_bytes += emit_sack(connection, out[header_bytes:HEADER_MAX])
+    write_header(tcp, connection, sequence, Flags.ACK, header_bytes, out, now_ns)
     seal(tcp.address, connection.address, out[:header_bytes])
     tcp.counters.segments_out += 1
     return header_bytes
@@ -270,8 +276,9 @@ def write_header(
     flags: u8,
     header_bytes: usize,
     out: Slice[u8],
+    now_ns: u64,
 ) -> None:
-    """The header, with the ACK and the window of this moment: every segment carries both."""
+    """The header, with the ACK, the window and the time of this moment: in every segment."""
     window = connection.receive_window() >> connection.rcv_scale
     edge = seq_add(connection.rcv_nxt, usize(window << connection.rcv_scale))
     connection.rcv_advertised = seq_max(connection.rcv_advertised, edge)
@@ -285,15 +292,24 @@ def write_header(
         u16(window),
         header_bytes,
     )
+    if connection.stamps.on:
+        write_stamp(connection, out[TCP_BYTES:], now_ns)
+    connection.stamps.acknowledged = connection.rcv_nxt
     connection.ack_now = False
     connection.ack_at = NEVER
     connection.unacknowledged = 0
 
 
+def write_stamp(connection: Connection, out: Slice[u8], now_ns: u64) -> usize:
+    """The timestamps option; returns its length."""
+    stamps = connection.stamps
+    return emit_stamp(out, stamps.clock(now_ns), stamps.recent)
+
+
 def emit_sack(connection: Connection, out: Slice[u8]) -> usize:
-    """The SACK option (RFC 2018 section 4): the most recent range first."""
+    """The SACK option (RFC 2018 section 4), as long as `out`: the most recent range first."""
     missing = connection.missing
-    count = min(missing.count, SACK_BLOCKS_MAX)
+    count = min(missing.count, (len(out) - 4) // SACK_BLOCK_BYTES)
     first = missing.find(connection.recent)
     if first == missing.count:
         first = 0
@@ -326,6 +342,8 @@ def transmit_reply(tcp: TcpTable, reply: Reply, out: Slice[u8]) -> usize:
     if reply.flags & Flags.SYN:
         options = out[TCP_BYTES:]
         header_bytes += emit_syn_options(options, MSS_MAX, reply.scale, reply.scaling, reply.sack)
+    if reply.stamped:
+        header_bytes += emit_stamp(out[header_bytes:], reply.stamp, reply.stamp_echo)
     emit_header(
         out,
         reply.local_port,

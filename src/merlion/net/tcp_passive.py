@@ -1,7 +1,7 @@
 """LISTEN, the passive SYN_RECEIVED and TIME_WAIT: the states that hold no buffers.
 
 RFC 9293 sections 3.10.7.2 and 3.10.7.4, RFC 4987 (bounded SYN queue), RFC 5961 (challenge ACKs),
-RFC 6191's spirit for TIME_WAIT reuse (by sequence number), RFC 1337 (RST does not end TIME_WAIT).
+RFC 6191 (reuse of TIME_WAIT), RFC 7323 (timestamps), RFC 1337 (RST does not end TIME_WAIT).
 """
 
 from bare import u16, u32, u64, wrap
@@ -15,8 +15,8 @@ from merlion.net.limits import (
 )
 from merlion.net.sequence import in_window, seq_add, seq_lt
 from merlion.net.tcp_connection import Connection, State
-from merlion.net.tcp_header import Flags, Segment, parse_syn_options
-from merlion.net.tcp_table import HalfOpen, TcpTable
+from merlion.net.tcp_header import Flags, Segment, parse_stamp, parse_syn_options
+from merlion.net.tcp_table import HalfOpen, TcpTable, TimeWait
 
 
 def receive_listen(tcp: TcpTable, address: u32, segment: Segment, now_ns: u64) -> None:
@@ -51,14 +51,18 @@ def open_half(tcp: TcpTable, address: u32, segment: Segment, iss: u32, now_ns: u
     half.scale = options.window_scale
     half.scaling = options.scaling
     half.sack = options.sack
+    half.stamps.start(tcp.stamp_offset(address, half.remote_port, half.local_port))
+    stamp = options.stamp
+    if stamp is not None:
+        half.stamps.agree(stamp.value, now_ns)
     half.window = segment.window
     half.retries = 0
     half.challenged_at = 0
     tcp.half_open_timers.arm(slot, now_ns + RTO_INITIAL)
-    send_syn_ack(tcp, half)
+    send_syn_ack(tcp, half, now_ns)
 
 
-def send_syn_ack(tcp: TcpTable, half: HalfOpen) -> None:
+def send_syn_ack(tcp: TcpTable, half: HalfOpen, now_ns: u64) -> None:
     """Queue the SYN-ACK; when the queue is full the timer repeats it."""
     reply = tcp.new_reply(half.address, half.remote_port, half.local_port)
     if reply is None:
@@ -70,6 +74,7 @@ def send_syn_ack(tcp: TcpTable, half: HalfOpen) -> None:
     reply.scale = tcp.receive_scale
     reply.scaling = half.scaling
     reply.sack = half.sack
+    reply.put_stamp(half.stamps, now_ns)
 
 
 def initial_window(tcp: TcpTable) -> u16:
@@ -90,6 +95,7 @@ def challenge_half(tcp: TcpTable, half: HalfOpen, now_ns: u64) -> None:
     reply.acknowledgment = seq_add(half.irs, 1)
     reply.flags = Flags.ACK
     reply.window = initial_window(tcp)
+    reply.put_stamp(half.stamps, now_ns)
 
 
 def drop_half(tcp: TcpTable, slot: u32) -> None:
@@ -112,7 +118,10 @@ def receive_half_open(tcp: TcpTable, slot: u32, segment: Segment, now_ns: u64) -
         return None
     if segment.flags & Flags.SYN:
         if segment.sequence == half.irs and not segment.flags & Flags.ACK:
-            send_syn_ack(tcp, half)  # The peer repeats its SYN: ours was lost.
+            stamp = parse_stamp(segment.options)
+            if half.stamps.on and stamp is not None:
+                half.stamps.agree(stamp.value, now_ns)
+            send_syn_ack(tcp, half, now_ns)  # The peer repeats its SYN: ours was lost.
         else:
             challenge_half(tcp, half, now_ns)
         return None
@@ -142,6 +151,7 @@ def establish(
         tcp.counters.accept_overflows += 1
         return None
     connection.syn_lost = half.retries > 0
+    connection.stamps.assign(half.stamps)
     tcp.start_sending(connection, half.iss, half.mss)
     connection.snd_una = seq_add(half.iss, 1)
     connection.snd_nxt = connection.snd_una
@@ -170,7 +180,7 @@ def receive_time_wait(tcp: TcpTable, slot: u32, segment: Segment, now_ns: u64) -
     if segment.flags & Flags.RST:
         return False
     opening = segment.flags & (Flags.SYN | Flags.ACK) == Flags.SYN
-    if opening and seq_lt(wait.rcv_nxt, segment.sequence) and tcp.is_listening(wait.local_port):
+    if opening and is_newer(wait, segment) and tcp.is_listening(wait.local_port):
         return True
     if segment.flags & Flags.FIN:
         tcp.time_wait_timers.arm(slot, now_ns + TIME_WAIT_TIME)
@@ -181,7 +191,16 @@ def receive_time_wait(tcp: TcpTable, slot: u32, segment: Segment, now_ns: u64) -
         reply.sequence = wait.snd_nxt
         reply.acknowledgment = wait.rcv_nxt
         reply.flags = Flags.ACK
+        reply.put_stamp(wait.stamps, now_ns)
     return False
+
+
+def is_newer(wait: TimeWait, segment: Segment) -> bool:
+    """Whether a SYN is from after the flow in TIME_WAIT, by its time or its number (RFC 6191)."""
+    stamp = parse_stamp(segment.options)
+    if wait.stamps.on and stamp is not None and stamp.value != wait.stamps.recent:
+        return seq_lt(wait.stamps.recent, stamp.value)
+    return seq_lt(wait.rcv_nxt, segment.sequence)
 
 
 def reuse_time_wait(tcp: TcpTable, slot: u32, segment: Segment, now_ns: u64) -> None:
@@ -210,7 +229,7 @@ def poll_passive(tcp: TcpTable, now_ns: u64) -> None:
             tcp.half_open_flows.remove(slot)
             continue
         tcp.half_open_timers.arm(slot, now_ns + (RTO_INITIAL << half.retries))
-        send_syn_ack(tcp, half)
+        send_syn_ack(tcp, half, now_ns)
     while True:
         slot = tcp.time_wait_timers.pop_expired(now_ns)
         if slot == NO_SLOT:

@@ -11,6 +11,7 @@ from merlion.net.limits import (
     MSS_MAX,
     NO_SLOT,
     STRAY_REPLIES,
+    TCP_BYTES,
     TCP_RESETS_PER_SECOND,
     TIME_WAIT_TIME,
 )
@@ -20,6 +21,7 @@ from merlion.net.sequence import seq_add
 from merlion.net.siphash import siphash
 from merlion.net.tcp_connection import CloseReason, Connection, State
 from merlion.net.tcp_header import Flags, Segment
+from merlion.net.tcp_stamps import Stamps
 from merlion.net.timer_queue import TimerQueue
 
 
@@ -48,6 +50,7 @@ class HalfOpen(Struct):
     scale: u8
     scaling: bool
     sack: bool
+    stamps: Stamps
     window: u16
     retries: u32
     challenged_at: u64
@@ -61,6 +64,7 @@ class TimeWait(Struct):
     local_port: u16
     snd_nxt: u32
     rcv_nxt: u32
+    stamps: Stamps
 
 
 class Reply(Struct):
@@ -76,6 +80,15 @@ class Reply(Struct):
     scale: u8
     scaling: bool
     sack: bool
+    stamped: bool
+    stamp: u32
+    stamp_echo: u32
+
+    def put_stamp(self, stamps: Stamps, now_ns: u64) -> None:
+        """The timestamps of this moment, if the flow has them."""
+        self.stamped = stamps.on
+        self.stamp = stamps.clock(now_ns)
+        self.stamp_echo = stamps.recent
 
 
 class TcpCounters(Struct):
@@ -89,6 +102,7 @@ class TcpCounters(Struct):
     fast_retransmits: u64
     timeouts: u64
     duplicate_segments: u64
+    old_segments: u64
     out_of_order: u64
     tail_probes: u64
     resets_in: u64
@@ -173,6 +187,11 @@ class TcpTable(Struct):
         hash = siphash(self.key0, self.key1, self.address, address, ports)
         return wrap(u32, (now_ns >> 12) + (hash & 0xFFFF_FFFF))
 
+    def stamp_offset(self, address: u32, remote: u16, local: u16) -> u32:
+        """Where the timestamps of a flow begin (RFC 7323 section 7.1): the same for ever."""
+        ports = u32(remote) << 16 | local
+        return wrap(u32, siphash(self.key1, self.key0, address, ports, 1))
+
     def wake(self, connection: Connection) -> None:
         """Have the connection looked at by the next `transmit`."""
         if connection.queued:
@@ -202,6 +221,7 @@ class TcpTable(Struct):
         connection.rx.clear()
         connection.sacked.clear()
         connection.missing.clear()
+        connection.stamps.start(self.stamp_offset(address, remote, local))
         connection.rtt.start()
         connection.stop_timers()
         connection.fin_known = False
@@ -236,7 +256,7 @@ class TcpTable(Struct):
         connection.tx_sequence = seq_add(iss, 1)
         connection.rexmit_high = iss
         connection.lost_below = iss
-        connection.mss = min(mss, MSS_MAX)
+        connection.mss = min(mss, MSS_MAX) - (connection.header_bytes() - TCP_BYTES)
         connection.congestion.start(connection.mss, iss, connection.syn_lost)
 
     def start_receiving(self, connection: Connection, irs: u32) -> None:
@@ -245,6 +265,7 @@ class TcpTable(Struct):
         connection.rcv_nxt = seq_add(irs, 1)
         connection.rcv_advertised = connection.rcv_nxt
         connection.recent = connection.rcv_nxt
+        connection.stamps.acknowledged = connection.rcv_nxt
 
     def shut(self, connection: Connection, reason: CloseReason) -> None:
         """Enter CLOSED. The block stays until the application has released it."""
@@ -263,15 +284,16 @@ class TcpTable(Struct):
             self.counters.resets_out += 1
         self.shut(connection, reason)
 
-    def reply_to(self, connection: Connection, sequence: u32, flags: u8) -> None:
+    def reply_to(self, connection: Connection, sequence: u32, flags: u8) -> Reply | None:
         """Queue a bare segment with the connection's addresses, outliving the connection."""
         reply = self.new_reply(connection.address, connection.remote_port, connection.local_port)
         if reply is None:
-            return
+            return None
         reply.sequence = sequence
         reply.acknowledgment = connection.rcv_nxt
         reply.flags = flags
         reply.window = u16(min(connection.receive_window() >> connection.rcv_scale, 0xFFFF))
+        return reply
 
     def new_reply(self, address: u32, remote: u16, local: u16) -> Reply | None:
         """A zeroed reply at the tail of the queue, or None when it is full."""
@@ -288,6 +310,7 @@ class TcpTable(Struct):
         reply.window = 0
         reply.scaling = False
         reply.sack = False
+        reply.stamped = False
         return reply
 
     def refuse(self, address: u32, segment: Segment, now_ns: u64) -> None:
@@ -316,8 +339,11 @@ class TcpTable(Struct):
         wait.local_port = connection.local_port
         wait.snd_nxt = connection.snd_max
         wait.rcv_nxt = connection.rcv_nxt
+        wait.stamps.assign(connection.stamps)
         self.time_wait_timers.arm(slot, now_ns + TIME_WAIT_TIME)
-        self.reply_to(connection, connection.snd_max, Flags.ACK)
+        reply = self.reply_to(connection, connection.snd_max, Flags.ACK)
+        if reply is not None:
+            reply.put_stamp(connection.stamps, now_ns)
         self.shut(connection, CloseReason.FINISHED)
 
     def time_wait_slot(self, address: u32, remote: u16, local: u16) -> u32:

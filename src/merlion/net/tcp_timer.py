@@ -79,19 +79,19 @@ def on_retransmit(tcp: TcpTable, connection: Connection, now_ns: u64) -> bool:
         connection.probe_now = True
         connection.snd_nxt = connection.snd_una  # Resume there when the window opens.
     else:
-        go_back(tcp, connection)
+        go_back(tcp, connection, now_ns)
     connection.override_now = True
     connection.retries += 1
     tcp.wake(connection)
     return True
 
 
-def go_back(tcp: TcpTable, connection: Connection) -> None:
+def go_back(tcp: TcpTable, connection: Connection, now_ns: u64) -> None:
     """Everything in flight counts as lost: slow start from the oldest byte on."""
     tcp.counters.timeouts += 1
     flight = seq_diff(connection.snd_max, connection.snd_una)
     connection.congestion.on_timeout(connection.snd_max, flight, connection.retries == 0)
-    connection.rtt.on_retransmit()
+    connection.rtt.on_retransmit(now_ns)
     connection.snd_nxt = connection.snd_una
     connection.rexmit_high = connection.snd_una
     connection.retransmit_now = False
