@@ -22,6 +22,7 @@ from merlion.kernel.boot.start_info import (
 from merlion.kernel.clock import clock, now_ns
 from merlion.kernel.config import config
 from merlion.kernel.disk import DISK_ERROR_TEXT, DiskError, find_disk
+from merlion.kernel.drivers.uart import FIFO_BYTES
 from merlion.kernel.hardware import hardware
 from merlion.kernel.limits import BOOT_ARENA_BYTES, CPU_MAX
 from merlion.kernel.log import log
@@ -53,7 +54,7 @@ def console(start_info: u64) -> None:
     line.text(b"MerlionOS Inference: ")
     line.text(boot_info.command())
     log.end()
-    screen.drain()  # A sign of life; what follows is sent while waiting for devices.
+    screen.send(FIFO_BYTES)  # A sign of life; the rest is sent while waiting for the disk.
     for index in range(config.unknown_count):
         unknown = log.begin()
         unknown.text(b"command line: unknown word: ")
