@@ -92,7 +92,8 @@ def attend_range(
         assert tile.target[i] + stride + 2 <= len(partials)
 
     round_queries(tile, queries, head_size)
-    score(tile, keys[first * head_size :], head_size, length)
+    here = values[first * stride :]
+    score(tile, keys[first * head_size :], head_size, length, here)
     scale: f32 = f32(LOG2_E) / sqrt(f32(head_size))
     softmax(tile, first, length, scale)
     for i in range(tile.count):
@@ -100,7 +101,9 @@ def attend_range(
             at = tile.target[i] + stride
             partials[at] = tile.highest[i]
             partials[at + 1] = tile.total[i]
-    weigh(tile, values[first * stride :], stride, visible - first, partials)
+    following = first + RANGE
+    soon = keys[following * head_size :] if following < tile.visible_max() else here
+    weigh(tile, here, stride, visible - first, partials, soon)
 
 
 @multiversion

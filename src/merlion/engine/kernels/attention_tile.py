@@ -9,6 +9,7 @@ order, and gets the same bits: there the tile keeps its factors as f32 too.
 from typing import ClassVar
 
 from bare import Arena, Array, Slice, Struct, array, bf16, f32, stack, unchecked, unroll, usize
+from bare.cpu import prefetch_l2
 from bare.simd import Vec, dot2, fma, multiversion, native_dot2, pack
 from merlion.engine.kernels.shapes import GROUP
 from merlion.engine.limits import HEAD_SIZE_MAX
@@ -29,6 +30,7 @@ class Width:
 
     QUERIES: ClassVar[int] = 0
     VECTORS: ClassVar[int] = 0
+    FETCHES: ClassVar[bool] = False  # Whether reading the cache takes longer than multiplying.
 
 
 class Eight(Width):
@@ -50,6 +52,7 @@ class Four(Width):
 
     QUERIES = 4
     VECTORS = 4
+    FETCHES = True
 
 
 class FourPair(Width):
@@ -57,6 +60,7 @@ class FourPair(Width):
 
     QUERIES = 4
     VECTORS = 2
+    FETCHES = True
 
 
 class FourNarrow(Width):
@@ -64,6 +68,7 @@ class FourNarrow(Width):
 
     QUERIES = 4
     VECTORS = 1
+    FETCHES = True
 
 
 class QueryTile(Struct):
@@ -131,22 +136,27 @@ def round_queries(tile: QueryTile, rows: Slice[f32], head_size: usize) -> None:
 
 @multiversion
 @unchecked("the caller asserted the sizes")
-def score(tile: QueryTile, keys: Slice[bf16], head_size: usize, length: usize) -> None:
-    """scores[q][t] = sum over d of q[d] * k[t][d], for `length` positions, a multiple of SPAN."""
+def score(
+    tile: QueryTile, keys: Slice[bf16], head_size: usize, length: usize, soon: Slice[bf16]
+) -> None:
+    """scores[q][t] = sum over d of q[d] * k[t][d], for `length` positions, a multiple of SPAN.
+
+    `soon` is what will be read after this: the memory need not rest meanwhile.
+    """
     lanes = Vec[f32].lanes
     first: usize = 0
     if lanes >= 8:
         while first + 4 < tile.count:
             if lanes >= 16:
-                score_width(Eight, tile, first, keys, head_size, length)
+                score_width(Eight, tile, first, keys, head_size, length, soon)
             else:
-                score_width(EightNarrow, tile, first, keys, head_size, length)
+                score_width(EightNarrow, tile, first, keys, head_size, length, soon)
             first += 8
     while first < tile.count:
         if lanes >= 16:
-            score_width(FourNarrow, tile, first, keys, head_size, length)
+            score_width(FourNarrow, tile, first, keys, head_size, length, soon)
         else:
-            score_width(FourPair, tile, first, keys, head_size, length)
+            score_width(FourPair, tile, first, keys, head_size, length, soon)
         first += 4
 
 
@@ -158,6 +168,7 @@ def score_width[W: Width](
     keys: Slice[bf16],
     head_size: usize,
     length: usize,
+    soon: Slice[bf16],
 ) -> None:
     """Scores of queries [first, first + width.QUERIES)."""
     lanes = Vec[f32].lanes
@@ -167,7 +178,10 @@ def score_width[W: Width](
             for v in unroll(width.VECTORS):
                 p = position + v * lanes
                 block = p // GROUP * GROUP
-                key = Vec[bf16].load(keys, block * head_size + d * GROUP + (p - block) * 2)
+                place = block * head_size + d * GROUP + (p - block) * 2
+                if width.FETCHES:
+                    prefetch_l2(soon, place)
+                key = Vec[bf16].load(keys, place)
                 for q in unroll(width.QUERIES):
                     at = (first + q) * QUERY_STRIDE + d
                     n = v * width.QUERIES + q
@@ -191,6 +205,7 @@ def weigh(
     stride: usize,
     positions: usize,
     partials: Slice[f32],
+    soon: Slice[bf16],
 ) -> None:
     """partials[q][d] = sum over t of weight[q][t] * v[t][d], for all dimensions."""
     lanes = Vec[f32].lanes
@@ -200,24 +215,24 @@ def weigh(
             at: usize = 0
             if lanes >= 16:
                 while at + 2 * lanes <= stride:
-                    weigh_width(Eight, tile, first, values, at, stride, positions, partials)
+                    weigh_width(Eight, tile, first, values, at, stride, positions, partials, soon)
                     at += 2 * lanes
             while at < stride:
-                weigh_width(EightNarrow, tile, first, values, at, stride, positions, partials)
+                weigh_width(EightNarrow, tile, first, values, at, stride, positions, partials, soon)
                 at += lanes
             first += 8
     while first < tile.count:
         at = 0
         if lanes >= 16:
             while at + 4 * lanes <= stride:
-                weigh_width(Four, tile, first, values, at, stride, positions, partials)
+                weigh_width(Four, tile, first, values, at, stride, positions, partials, soon)
                 at += 4 * lanes
             while at < stride:
-                weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials)
+                weigh_width(FourNarrow, tile, first, values, at, stride, positions, partials, soon)
                 at += lanes
         else:
             while at < stride:
-                weigh_width(FourPair, tile, first, values, at, stride, positions, partials)
+                weigh_width(FourPair, tile, first, values, at, stride, positions, partials, soon)
                 at += 2 * lanes
         first += 4
 
@@ -232,6 +247,7 @@ def weigh_width[W: Width](
     stride: usize,
     positions: usize,
     partials: Slice[f32],
+    soon: Slice[bf16],
 ) -> None:
     """`width.VECTORS` vectors of dimensions for queries [first, first + width.QUERIES)."""
     lanes = Vec[f32].lanes
@@ -240,7 +256,10 @@ def weigh_width[W: Width](
         for pair in range((min(positions - span, SPAN) + 1) // 2):
             t = span + 2 * pair
             for v in unroll(width.VECTORS):
-                value = Vec[bf16].load(values, t * stride + (dimension + v * lanes) * 2)
+                place = t * stride + (dimension + v * lanes) * 2
+                if width.FETCHES:
+                    prefetch_l2(soon, place)
+                value = Vec[bf16].load(values, place)
                 for q in unroll(width.QUERIES):
                     row = (first + q) * RANGE + span
                     n = v * width.QUERIES + q
