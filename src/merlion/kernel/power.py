@@ -11,6 +11,7 @@ from bare.cpu import inw, outb, outw, pause
 from bare.mmio import ReadWrite, Registers, at
 from bare.unsafe import registers_at
 from merlion.kernel.acpi import Acpi, Place
+from merlion.kernel.clock import wait_us
 from merlion.kernel.hardware import hardware
 
 SLEEP_KIND_SHIFT = 2
@@ -21,6 +22,7 @@ PM1_KIND_CLEAR = 0xC3FF  # A mask: everything but type and enable.
 PM1_ENABLE = 1 << 13
 ENABLE_POLLS_MAX = 100_000
 PORTS_END = 0x1_0000
+EFFECT_US = 1_000_000  # How long a machine, or its hypervisor, may take to do as it is told.
 
 RESET_CONTROL_PORT = 0xCF9  # Intel ICH and later; QEMU's q35 and pc.
 RESET_CONTROL_HARD = 0x06
@@ -60,27 +62,33 @@ def enable_acpi(acpi: Acpi, control: u16) -> None:
 
 def power_off() -> None:
     """Turn the machine off. Returns only if that did not work."""
-    acpi = hardware.acpi
-    if not acpi.present or not acpi.has_s5:
-        return
+    if hardware.acpi.present and hardware.acpi.has_s5 and enter_s5(hardware.acpi):
+        wait_us(EFFECT_US)
+
+
+def enter_s5(acpi: Acpi) -> bool:
+    """Write what turns the machine off. False when there is nowhere to write it."""
     if acpi.sleep_control.address != 0:
-        write_place(acpi.sleep_control, u8(acpi.s5_kind_a << SLEEP_KIND_SHIFT | SLEEP_ENABLE))
-        return
+        kind = u8(acpi.s5_kind_a << SLEEP_KIND_SHIFT | SLEEP_ENABLE)
+        return write_place(acpi.sleep_control, kind)
     if acpi.pm1a_control == 0 or acpi.pm1a_control >= PORTS_END:
-        return
+        return False
     control_a = u16(acpi.pm1a_control)
     enable_acpi(acpi, control_a)
     kept = inw(control_a) & PM1_KIND_CLEAR
     outw(control_a, u16(kept | acpi.s5_kind_a << PM1_KIND_SHIFT | PM1_ENABLE))
     if acpi.pm1b_control != 0 and acpi.pm1b_control < PORTS_END:
         outw(u16(acpi.pm1b_control), u16(kept | acpi.s5_kind_b << PM1_KIND_SHIFT | PM1_ENABLE))
+    return True
 
 
 def reboot() -> None:
     """Reset the machine. Returns only if that did not work."""
     if hardware.acpi.present:
-        write_place(hardware.acpi.reset, hardware.acpi.reset_value)
+        if write_place(hardware.acpi.reset, hardware.acpi.reset_value):
+            wait_us(EFFECT_US)
         if hardware.acpi.hardware_reduced:
             return  # No other ports are known to be there.
     outb(RESET_CONTROL_PORT, RESET_CONTROL_HARD)
     outb(KEYBOARD_PORT, KEYBOARD_PULSE_RESET)
+    wait_us(EFFECT_US)
