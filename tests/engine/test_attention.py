@@ -5,13 +5,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bare.simd
 from bare import f32
-from bare.testing import PYTHON
+from bare.testing import PYTHON, compiled
+from merlion.engine import kv_cache
+from merlion.engine.kernels import attention
 from merlion.engine.kernels.attention import partial_stride
 from merlion.engine.kernels.attention_tile import QueryTile
 from merlion.engine.kv_cache import KvCache
-from tests.engine.levels import kernel_levels
+from tests.engine.levels import HOST_LEVELS, kernel_levels
 from tests.engine.matrices import Floats, arena, array_of, floats, rounded
+
+FUSED = [bare.simd.LEVELS.index(name) for name in HOST_LEVELS if name != "baseline"]
 
 impl = kernel_levels("merlion.engine.kernels.attention", "merlion.engine.kv_cache")
 
@@ -89,3 +94,21 @@ def test_ranges_and_full_tiles(impl: Any, request: pytest.FixtureRequest) -> Non
     if request.node.callspec.params["impl"] == PYTHON:
         pytest.skip("too slow for CPython")
     check(impl, 64, [3, 700, 256, 257, 600, 5, 512, 513])
+
+
+@pytest.mark.skipif(len(FUSED) < 2, reason="compares levels that fuse multiply and add")
+def test_bits_do_not_depend_on_the_level() -> None:
+    random = np.random.default_rng(8)
+    queries, keys, values = (
+        random.standard_normal((count, 20)).astype(np.float32) for count in (7, 300, 300)
+    )
+    visible = [294, 295, 296, 297, 298, 299, 300]
+    before = bare.simd.level()
+    with compiled(attention, kv_cache) as proxy:
+        found = []
+        for number in FUSED:
+            bare.simd.set_level(number)
+            found.append(attended(proxy, queries, visible, keys, values))
+    bare.simd.set_level(before)
+    for other in found[1:]:
+        np.testing.assert_array_equal(found[0], other)
