@@ -31,13 +31,17 @@ WARM_TOKENS = 8
 FIELDS = ("decode_tokens_per_s", "prefill_tokens_per_s", "bandwidth_bytes_per_s")
 
 
-def measure(choice: Choice, cores: int, disk: Path, size: str, tokens: int) -> dict[str, Any]:
-    """One boot with pages of at most `size`."""
+def measure(
+    choice: Choice, cores: int, disk: Path, size: str, tokens: int
+) -> tuple[dict[str, Any], str]:
+    """One boot with pages of at most `size`: what was measured, and what disturbed it."""
     wanted = machine(choice, cores, disk, ["load", f"pages={size}"])
     with Guest(wanted.command()) as guest:
         guest.wait_for_prompt(BOOT_SECONDS + TOKEN_SECONDS)
         ai_bench(guest, WARM_TOKENS, WARM_TOKENS)
-        return ai_bench(guest, tokens, PROMPT_TOKENS)
+        before = observation.read([guest.pid])
+        report = ai_bench(guest, tokens, PROMPT_TOKENS)
+        return report, observation.between(before, observation.read([guest.pid])).disturbed
 
 
 def main() -> None:
@@ -56,23 +60,19 @@ def main() -> None:
     build_image()
     disturbed = results.require_quiet(options.force)
     rows: dict[str, dict[str, list[float]]] = {name: {f: [] for f in FIELDS} for name in SIZES}
-    before = observation.read()
     for _ in range(options.repeats):
         for size in list(rows):
-            report = measure(choice, options.cores, disk, size, tokens)
+            report, noise = measure(choice, options.cores, disk, size, tokens)
             if report["machine"]["page_bytes"] != SIZES[size]:
                 print(f"no pages of {size} here")
                 del rows[size]
                 continue
+            disturbed = disturbed or noise
             for field in FIELDS:
                 rows[size][field].append(report[field])
-    usage = observation.between(before, observation.read())
     for size, row in rows.items():
         decode, prefill, bandwidth = (median(row[field]) for field in FIELDS)
         print(f"{size}: {decode:.1f} and {prefill:.1f} tok/s, {bandwidth / 1e9:.1f} GB/s")
-    # QEMU's own time is neither idle nor ours, so only the hypervisor's part is judged.
-    if usage.steal > observation.STEAL_MAX:
-        disturbed = disturbed or usage.disturbed
     content = {
         "accelerator": choice.accelerator.value,
         "cores": options.cores,
