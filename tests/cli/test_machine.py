@@ -1,5 +1,6 @@
 """merlion run: which accelerator, which command line, and the console's protocol."""
 
+import socket
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from merlion.cli import accelerator, qemu
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.errors import UserError
 from merlion.cli.guest import Guest, GuestError
-from merlion.cli.run import key_words
+from merlion.cli.run import check_port, key_words
 
 
 @pytest.fixture
@@ -154,6 +155,28 @@ def test_a_machine_that_says_nothing_is_not_waited_for(guest: Guest) -> None:
     guest.wait_for_prompt(20)
     with pytest.raises(GuestError, match="did not print"):
         guest.wait_for(b"never", 0.2)
+
+
+@pytest.mark.parametrize(("end", "status"), [("0", 0), ("33", 33)])
+def test_an_end_of_the_guests_own_is_its_status(end: str, status: int) -> None:
+    with Guest([sys.executable, "-c", f"import sys; sys.exit({end})"]) as guest:
+        assert guest.own_status(20) == status
+
+
+def test_qemu_that_cannot_start_is_reported_with_its_words() -> None:
+    with (
+        Guest([sys.executable, "-c", "import sys; sys.exit('no such device')"]) as guest,
+        pytest.raises(GuestError, match="no such device"),
+    ):
+        guest.own_status(20)
+
+
+def test_a_port_that_is_taken_is_refused_before_booting() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UserError, match=f"port {port}"):
+            check_port(port)
+    check_port(port)
 
 
 def test_an_api_key_is_one_word() -> None:

@@ -17,6 +17,7 @@ ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 ESCAPE_BYTES_MAX = 16
 READ_BYTES = 65536
 KILL_SECONDS = 5
+QEMU_FAILED = 1
 PR_SET_PDEATHSIG = 1
 
 
@@ -127,6 +128,16 @@ class Guest:
             if time.monotonic() >= end:
                 raise GuestError(f"the machine is still on after {timeout:.0f} s")
         return self._process.wait(max(end - time.monotonic(), 1.0))
+
+    def own_status(self, timeout: float) -> int:
+        """Wait for the end, which must be the guest's doing; gives the exit status.
+
+        0 is a power-off; isa-debug-exit gives 2 n + 1 for n from 1. QEMU's own failures are 1.
+        """
+        status = self.wait(timeout)
+        if status < 0 or status == QEMU_FAILED or (status != 0 and status % 2 == 0):
+            raise self.stopped()
+        return status
 
     def last_lines(self, count: int = 12) -> str:
         """The end of what was printed."""

@@ -4,6 +4,7 @@ import os
 import re
 import selectors
 import signal
+import socket
 import sys
 import termios
 import tty
@@ -71,6 +72,8 @@ def run(
     disk = find_model(model) if model is not None else None
     if serve is not None and disk is None:
         raise UserError("--serve needs a model", "merlion run smollm2-135m --serve 8080")
+    if serve is not None:
+        check_port(serve)
     build_image()
     choice = choose(accel)
     words = [*(append or []), *key_words(api_key)]
@@ -110,6 +113,17 @@ def key_words(api_key: str) -> list[str]:
     return [f"api-key={api_key}"]
 
 
+def check_port(port: int) -> None:
+    """Refuse a port that is taken before anything is built and booted."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise UserError(
+            f"--serve {port}: cannot listen on 127.0.0.1 port {port}: {error.strerror}",
+            "give another port, or end what listens there",
+        ) from error
+
+
 def boot(
     machine: Machine, commands: list[str], leave: bool, log: Path | None, timeout: float
 ) -> int:
@@ -135,7 +149,7 @@ def boot(
                 guest.execute(command, timeout)
         if leave:
             guest.type(b"shutdown\r")
-            status = guest.wait(POWER_OFF_SECONDS)
+            status = guest.own_status(POWER_OFF_SECONDS)
             print()
             return status
         return converse(guest)
@@ -183,7 +197,7 @@ def converse(guest: Guest) -> int:
             for key, _ in selector.select():
                 if key.fd == guest.output:
                     if guest.read(0) is None:
-                        return guest.wait(POWER_OFF_SECONDS)
+                        return guest.own_status(POWER_OFF_SECONDS)
                     continue
                 data = os.read(keys, KEYS_READ)
                 if not data:
