@@ -58,11 +58,12 @@ def main() -> None:
     entries: list[Callable[..., object]] = [
         probes.read_all,
         probes.multiply_int8,
+        probes.products_a_round,
         matmul,
         activations.quantise_row,
     ]
     program = load([*entries, *ATTENTION])
-    read, multiply, product, _ = (program.function(entry) for entry in entries)
+    read, multiply, a_round, product, _ = (program.function(entry) for entry in entries)
     set_level(LEVELS.index(level))
     print("level", level)
 
@@ -72,8 +73,7 @@ def main() -> None:
     seconds = best(lambda: read(data))
     print(f"read            {len(data) / seconds / 1e9:8.1f} GB/s")
     seconds = best(lambda: multiply(data, PEAK_ROUNDS), 3)
-    lanes = 16 if level == "baseline" else 64 if level.startswith("avx512") else 32
-    print(f"int8 peak       {PEAK_ROUNDS * 12 * lanes / seconds / 1e9:8.1f} GMAC/s")
+    print(f"int8 peak       {PEAK_ROUNDS * a_round() / seconds / 1e9:8.1f} GMAC/s")
 
     for form in FORMATS:
         mark = space.mark()

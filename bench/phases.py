@@ -3,8 +3,8 @@
     python bench/phases.py MODEL [--rows 64] [--depth 256] [--level NAME]
 
 One thread. `--rows` tokens of one sequence at positions `--depth` and up: 1 is decoding, 64 a piece
-of a prompt. The least of several passes. The floor of a phase is what its weights take to read and its multiply-adds to compute, whichever is more, at the
-limits measured in the same run.
+of a prompt. The least of several passes. The floor of a phase is what its weights take to read and
+its multiply-adds to compute, whichever is more, at the limits measured in the same run.
 """
 
 import argparse

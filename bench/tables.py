@@ -44,6 +44,16 @@ def ratios(row: dict[str, Any], to: str = "tuned") -> list[float]:
     return [ours / peer for ours, peer in zip(row["ours"], row[to], strict=True)]
 
 
+def faster_peer(row: dict[str, Any]) -> str:
+    """Which of the two ways to run llama.cpp was the faster one."""
+    return max(("tuned", "installed"), key=lambda side: median(row[side]))
+
+
+def spread(values: list[float]) -> str:
+    """Median, least and most."""
+    return f"{median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
+
+
 def limit_shares(row: dict[str, Any], side: str) -> list[float]:
     """What part of the machine's limit a side reaches, round by round; empty for a batch."""
     rates, per_token = row[side], row["per_token"]
@@ -68,7 +78,8 @@ def compare_table(result: dict[str, Any]) -> str:
     headings += ["ratio", "as installed", "ratio"]
     rows = []
     for row in result["rows"]:
-        times = ratios(row)
+        slower = "installed" if faster_peer(row) == "tuned" else "tuned"
+        cells = {faster_peer(row): "**{}**", slower: "{}"}
         mark = " \\*" if row["disturbed"] else ""
         rows.append(
             [
@@ -78,9 +89,9 @@ def compare_table(result: dict[str, Any]) -> str:
                 share(row, "ours"),
                 f"{median(row['tuned']):.1f}",
                 share(row, "tuned"),
-                f"**{median(times):.2f}** ({min(times):.2f} to {max(times):.2f})",
+                cells["tuned"].format(spread(ratios(row))),
                 f"{median(row['installed']):.1f}",
-                f"{median(ratios(row, 'installed')):.2f}",
+                cells["installed"].format(spread(ratios(row, "installed"))),
             ]
         )
     table = markdown(headings, rows)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from bare import Slice, f32, static
 from bare.testing import implementations
 from merlion.engine.params import GenerateParams
-from merlion.engine.sampler import SamplerScratch, SamplerState, TokenLogprobs
+from merlion.engine.sampler import SamplerScratch, SamplerState
 from tests.engine.files import arena
 
 impl = implementations("merlion.engine.sampler")
@@ -166,17 +166,3 @@ def test_broken_logits_do_not_trap(impl: Any, bad: float, temperature: float) ->
     for logits in ([bad] * 6, [0.0, bad, 1.0, bad, 2.0, bad]):
         params = GenerateParams(temperature=temperature, top_k=3)
         assert impl.sample(floats(logits), params, state_for(), scratch_for(6)) < 6
-
-
-def test_logprobs(impl: Any) -> None:
-    logits = np.array([0.5, 2.0, -1.0, 2.0, 0.0])
-    wanted = logits - np.log(np.exp(logits).sum())
-    out = TokenLogprobs.zeroed()
-    impl.token_logprobs(floats(logits), 2, 3, out, scratch_for(5))
-    assert (out.token, out.count) == (2, 3)
-    assert out.logprob == pytest.approx(wanted[2], abs=1e-6)
-    assert list(out.ids)[:3] == [1, 3, 0]
-    assert list(out.values)[:3] == pytest.approx(wanted[[1, 3, 0]], abs=1e-6)
-    impl.token_logprobs(floats(logits), 0, 0, out, scratch_for(5))
-    assert out.count == 0
-    assert out.logprob == pytest.approx(wanted[0], abs=1e-6)

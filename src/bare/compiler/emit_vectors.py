@@ -265,7 +265,7 @@ class VectorEmitter(Bf16Emitter):
         return total
 
     def v_dot4_small(self, node: Node) -> str:
-        """dot4 for a first operand of at most 127: pairs cannot saturate 16 bits."""
+        """dot4 for operands whose pairs of products fit 16 bits, as `bare.simd` demands."""
         if BY_NUMBER[self.level].dot4:
             return self.v_dot4(node)
         acc, a, b = (self.value_of(x) for x in node.args)

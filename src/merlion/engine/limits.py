@@ -25,7 +25,6 @@ DEFAULT_SYSTEM_BYTES_MAX = 4_096  # The system message in a chat template; the l
 
 # Sampling (sampler.py, params.py, stop.py).
 PENALTY_WINDOW_MAX = 1_024  # Tokens that the penalties may look back on.
-LOGPROBS_MAX = 20  # The OpenAI API's own bound on top_logprobs.
 STOP_STRINGS_MAX = 4  # The OpenAI API's own bound.
 STOP_BYTES_MAX = 256  # One stop string.
 

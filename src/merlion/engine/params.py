@@ -30,7 +30,6 @@ class GenerateParams(Struct):
     seed: u64 = 0
     ignore_eos: bool = False
     cache_prompt: bool = False  # Reuse what the cache still holds of the same first tokens.
-    logprobs: u32 = 0  # Alternatives to report with each token, at most LOGPROBS_MAX.
     stop_count: u32 = 0
     stop: Array[StopString] = array(STOP_STRINGS_MAX)
 

@@ -6,7 +6,7 @@ from bare.simd import Vec, dot4, multiversion
 
 CHAINS = 12  # Independent products of a vector in a round: more than the units' latency hides.
 READ_STEP_BYTES = 256  # What `read_all` reads in one go with the widest vectors.
-READ_AHEAD_BYTES = 4096  # Up to a tenth more than the hardware's own prefetching reaches.
+READ_AHEAD_BYTES = 4096  # A fifth more than the hardware's own prefetching reaches.
 
 
 @multiversion

@@ -13,7 +13,7 @@ No input traps; with logits that are not numbers the choice is arbitrary, but so
 from bare import Arena, Array, Slice, Struct, array, f32, f64, u16, u32, u64, unchecked, usize, wrap
 from bare.simd import Vec, multiversion
 from merlion.engine.elementary import exp, log
-from merlion.engine.limits import LOGPROBS_MAX, PENALTY_WINDOW_MAX
+from merlion.engine.limits import PENALTY_WINDOW_MAX
 from merlion.engine.params import GenerateParams
 
 GOLDEN = 0x9E37_79B9_7F4A_7C15  # 2**64 / golden ratio: splitmix64's increment.
@@ -105,16 +105,6 @@ class SamplerScratch(Struct):
         """Order the first `count` candidates as a heap."""
         for i in range(count // 2):
             self.sift_down(count // 2 - 1 - i, count, best_first)
-
-
-class TokenLogprobs(Struct):
-    """Log-probabilities of one position, before penalties and temperature."""
-
-    token: u32
-    logprob: f32
-    count: u32
-    ids: Array[u32] = array(LOGPROBS_MAX)  # The likeliest, in order.
-    values: Array[f32] = array(LOGPROBS_MAX)
 
 
 def sample(
@@ -303,32 +293,6 @@ def mix(value: u64) -> u64:
     z = wrap(u64, (z ^ z >> 30) * 0xBF58_476D_1CE4_E5B9)
     z = wrap(u64, (z ^ z >> 27) * 0x94D0_49BB_1331_11EB)
     return z ^ z >> 31
-
-
-def token_logprobs(
-    logits: Slice[f32], token: u32, count: u32, out: TokenLogprobs, scratch: SamplerScratch
-) -> None:
-    """The log-probability of `token` and of the `count` likeliest tokens (LOGPROBS_MAX at most)."""
-    kept = select_top(logits, max(1, min(count, LOGPROBS_MAX)), scratch)
-    top = highest(scratch, kept)
-    total: f64 = 0.0
-    for logit in logits:
-        total += exp(f64(logit) - top)
-    normaliser = top + log(total)
-    out.token = token
-    out.logprob = f32(f64(logits[token]) - normaliser)
-    out.count = 0
-    if count == 0:
-        return
-    scratch.make_heap(kept, True)
-    left = kept
-    while left > 0:
-        out.ids[out.count] = scratch.ids[0]
-        out.values[out.count] = f32(f64(scratch.logits[0]) - normaliser)
-        out.count += 1
-        left -= 1
-        scratch.swap(0, left)
-        scratch.sift_down(0, left, True)
 
 
 def suppress(logits: Slice[f32], tokens: Slice[u32]) -> None:

@@ -109,6 +109,6 @@ class Helpers:
             try:
                 self._help(self._team, index, SPIN_LIMIT)
             except Trap as trap:
-                # The leader waits for this thread at a barrier and would do so for ever.
+                # The chunk it holds is never reported: the leader would wait for ever.
                 os.write(2, f"trap in thread {index}: {trap}\n".encode())
                 os._exit(EXIT_TRAP)

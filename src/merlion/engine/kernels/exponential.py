@@ -5,7 +5,8 @@
 `merlion.engine.elementary.exp_f32` is the definition.
 
 `exp2_lanes`: relative error below 4e-6 for -126 <= x <= 127, exact for whole numbers; at -127 and
-below the result is 0. It is for what is rounded to bf16, and takes half the operations.
+below the result is 0. It is for weights, which are rounded to bf16, and takes half the
+operations.
 """
 
 from bare import f32, i32

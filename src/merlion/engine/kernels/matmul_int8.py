@@ -29,6 +29,7 @@ LINE = 64
 class Packing:
     """How a format keeps the quants of a block (compile time only)."""
 
+    IS_NIBBLES: ClassVar[bool] = True
     BYTES: ClassVar[int] = 256  # Of a block of a group.
     AHEAD: ClassVar[int] = 16  # Blocks, asked for before they are needed.
     BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
@@ -50,25 +51,26 @@ class PackedQ4_1(Packing):
 class PackedQ8_0(Packing):
     """Bytes q + 128."""
 
+    IS_NIBBLES = False
     BYTES = 512
     AHEAD = 4
     BIAS = 128
 
 
-class Tile:
+class Groups:
     """How many groups one pass multiplies (compile time only)."""
 
-    GROUPS: ClassVar[int] = 1
+    COUNT: ClassVar[int] = 1
 
 
-class Single(Tile):
+class One(Groups):
     """Eight registers of weights: for 16 registers, and for an odd group at the end."""
 
 
-class Pair(Tile):
+class Two(Groups):
     """16 of the 32 registers of AVX-512 hold weights."""
 
-    GROUPS = 2
+    COUNT = 2
 
 
 @multiversion
@@ -101,21 +103,21 @@ def matmul_int8[P: Packing](
                 out = output[(group - first) * GROUP + part :]
                 multiply_row(packing, matrix, inputs, out, group, part, accumulate)
         return
-    totals = stack(Vec[f32], SLAB * Pair.GROUPS)
+    totals = stack(Vec[f32], SLAB * Two.COUNT)
     for start in range(0, count, SLAB):
         rows = min(count - start, SLAB)
         group = first
         if lanes == GROUP:
             while group + 2 <= last:
                 out = output[start * stride + (group - first) * GROUP :]
-                multiply_slab(packing, Pair, matrix, inputs, start, rows, totals, group, 0)
-                put(Pair, totals, rows, out, stride, accumulate)
+                multiply_slab(packing, Two, matrix, inputs, start, rows, totals, group, 0)
+                put(Two, totals, rows, out, stride, accumulate)
                 group += 2
         while group < last:
             for part in range(0, GROUP, lanes):
                 out = output[start * stride + (group - first) * GROUP + part :]
-                multiply_slab(packing, Single, matrix, inputs, start, rows, totals, group, part)
-                put(Single, totals, rows, out, stride, accumulate)
+                multiply_slab(packing, One, matrix, inputs, start, rows, totals, group, part)
+                put(One, totals, rows, out, stride, accumulate)
             group += 1
 
 
@@ -153,9 +155,9 @@ def multiply_row[P: Packing](
 
 
 @unchecked("the caller asserted the ranges")
-def multiply_slab[P: Packing, T: Tile](
+def multiply_slab[P: Packing, G: Groups](
     packing: type[P],
-    tile: type[T],
+    groups: type[G],
     matrix: Matrix,
     inputs: Activations,
     start: usize,
@@ -164,41 +166,41 @@ def multiply_slab[P: Packing, T: Tile](
     group: usize,
     part: usize,
 ) -> None:
-    """totals [input][group] += lanes [part, part + lanes) of `tile.GROUPS` groups."""
+    """totals [input][group] += lanes [part, part + lanes) of `groups.COUNT` groups."""
     blocks = matrix.blocks
     ahead_blocks = packing.AHEAD
     for block in range(blocks):
         # The block to fetch ahead: of this pass, or at the beginning of the next.
         ahead = group * blocks + block + ahead_blocks
         if block + ahead_blocks >= blocks:
-            ahead += (tile.GROUPS - 1) * blocks
-        weights = stack(Vec[u8], 8 * tile.GROUPS)
-        for g in unroll(tile.GROUPS):
+            ahead += (groups.COUNT - 1) * blocks
+        weights = stack(Vec[u8], 8 * groups.COUNT)
+        for g in unroll(groups.COUNT):
             prefetch_block(packing, matrix, ahead + g * blocks)
             unpack(packing, matrix, (group + g) * blocks + block, part, weights, g * 8)
         for c in range(rows):
             x = block * inputs.rows + start + c
-            dots = stack(Vec[i32], tile.GROUPS)
-            for g in unroll(tile.GROUPS):
+            dots = stack(Vec[i32], groups.COUNT)
+            for g in unroll(groups.COUNT):
                 dots[g] = first_sum(packing, inputs, x)
             for j in unroll(8):
                 values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-                for g in unroll(tile.GROUPS):
+                for g in unroll(groups.COUNT):
                     dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
             factor = Vec[f32].splat(inputs.scales[x])
-            for g in unroll(tile.GROUPS):
+            for g in unroll(groups.COUNT):
                 at = ((group + g) * blocks + block) * GROUP + part
-                total = totals[c * tile.GROUPS + g]
+                total = totals[c * groups.COUNT + g]
                 if packing.HAS_MINIMUM:
                     minimum = Vec[f32].load(matrix.minimums, at)
                     total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
                 scale = Vec[f32].load(matrix.scales, at)
-                totals[c * tile.GROUPS + g] = fma(dots[g].to(f32), scale * factor, total)
+                totals[c * groups.COUNT + g] = fma(dots[g].to(f32), scale * factor, total)
 
 
 @unchecked("the caller asserted the ranges")
-def put[T: Tile](
-    tile: type[T],
+def put[G: Groups](
+    groups: type[G],
     totals: Slice[Vec[f32]],
     rows: usize,
     output: Slice[f32],
@@ -207,13 +209,13 @@ def put[T: Tile](
 ) -> None:
     """Store the totals of `rows` inputs, or add them to what is there; then clear them."""
     for c in range(rows):
-        for g in unroll(tile.GROUPS):
+        for g in unroll(groups.COUNT):
             place = c * stride + g * GROUP
-            total = totals[c * tile.GROUPS + g]
+            total = totals[c * groups.COUNT + g]
             if accumulate:
                 total = total + Vec[f32].load(output, place)
             total.store(output, place)
-            totals[c * tile.GROUPS + g] = Vec[f32].splat(0.0)
+            totals[c * groups.COUNT + g] = Vec[f32].splat(0.0)
 
 
 @unchecked("a prefetch does not fault")
@@ -224,7 +226,7 @@ def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> N
     the L1 cache. Bytes are loaded as they are, and only the L2 cache is worth filling ahead.
     """
     for line in unroll(packing.BYTES // LINE):
-        if packing.BYTES == 256:
+        if packing.IS_NIBBLES:
             prefetch(matrix.quants, at * packing.BYTES + line * LINE)
         else:
             prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
@@ -243,7 +245,7 @@ def unpack[P: Packing](
     first: usize,
 ) -> None:
     """Unsigned bytes of a block: vector j holds columns 4j to 4j + 3 of each row."""
-    if packing.BYTES == 256:
+    if packing.IS_NIBBLES:
         mask = Vec[u8].splat(15)
         for j in unroll(4):
             pairs = Vec[u8].load(matrix.quants, at * packing.BYTES + j * LINE + part * 4)
@@ -274,7 +276,7 @@ def add_products[P: Packing](
     Where no instruction does this exactly for bytes beyond 127, the same integer comes from |q|
     times x with the sign of q: |q| <= 128 and |x| <= 127, so a pair's sum fits 16 bits.
     """
-    if packing.BYTES == 256:
+    if packing.IS_NIBBLES:
         return dot4_small(dots, weights, values)
     if exact_dot4():
         return dot4(dots, weights, values)

@@ -49,24 +49,14 @@ def sum_of_partials(partial: Slice[f32]) -> f32:
 
 
 @multiversion
-@unchecked("the lengths are asserted equal; the tail is computed in buffers of one vector")
+@unchecked("the lengths are asserted equal, and to be whole vectors")
 def silu_multiply(gate: Slice[f32], up: Slice[f32], out: Slice[f32]) -> None:
     """out = gate * sigmoid(gate) * up."""
     assert len(gate) == len(out)
     assert len(up) == len(out)
-    lanes = Vec[f32].lanes
-    whole = len(out) // lanes * lanes
-    for i in range(0, whole, lanes):
+    assert len(out) % GROUP == 0
+    for i in range(0, len(out), Vec[f32].lanes):
         silu_lanes(Vec[f32].load(gate, i), Vec[f32].load(up, i)).store(out, i)
-
-    if whole < len(out):
-        gate_tail = stack(f32, 16)
-        up_tail = stack(f32, 16)
-        rest = len(out) - whole
-        gate_tail[:rest].copy_from(gate[whole:])
-        up_tail[:rest].copy_from(up[whole:])
-        silu_lanes(Vec[f32].load(gate_tail, 0), Vec[f32].load(up_tail, 0)).store(gate_tail, 0)
-        out[whole:].copy_from(gate_tail[:rest])
 
 
 def silu_lanes(gate: Vec[f32], up: Vec[f32]) -> Vec[f32]:

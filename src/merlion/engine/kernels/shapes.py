@@ -7,7 +7,7 @@ horizontal sum. Narrower vectors take a group in two or four parts.
 
 from bare import usize
 
-GROUP = 16  # Output rows interleaved in one panel of weights.
+GROUP = 16  # Output rows interleaved.
 BLOCK = 32  # Input values that share a scale, in weights and activations.
 
 
