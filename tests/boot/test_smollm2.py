@@ -59,12 +59,16 @@ def test_tokens(loaded: tuple[str, Booted, Any], prompt: str) -> None:
     assert checked > 0
 
 
-def test_tokenizer(fast: Booted) -> None:
-    strings = json.loads((DATA.parent / "smollm2_tokenize.json").read_text())
-    text = "Hello, world! 你好 😀\n\tdef f(x): return x**2"
-    reply = fast.request("/tokenize", {"content": text}).json
-    assert fast.detokenize(reply["tokens"]) == text
-    assert strings
+@pytest.mark.parametrize("special", [False, True])
+def test_tokenizer(fast: Booted, special: bool) -> None:
+    cases = json.loads((DATA.parent / "smollm2_tokenize.json").read_text())["cases"]
+    assert len(cases) > 40
+    for case in cases:
+        body = {"content": case["text"], "parse_special": special}
+        ids = fast.request("/tokenize", body).json["tokens"]
+        assert ids == case[f"ids_parse_special_{str(special).lower()}"], case["text"]
+        if not special and case["roundtrip_false"]:  # Control tokens have no text.
+            assert fast.detokenize(ids) == case["text"]
 
 
 def test_prompt_and_load_times_are_shown(fast: Booted) -> None:
