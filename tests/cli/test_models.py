@@ -83,6 +83,25 @@ def test_synth_gives_a_whole_vocabulary() -> None:
     assert all("".join(merge.split(" ")) in tokens for merge in merges)
 
 
+def test_what_cannot_be_written_is_said_in_two_lines(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for output in (tmp_path, Path("/proc/x/y.gguf"), tmp_path / "file" / "y.gguf"):
+        for made in (["synth", "--shape", "tiny"], ["convert", str(tiny), "--to", "f16"]):
+            done = merlion("model", *made, "-o", str(output))
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"error: {output} ")
+            assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_synth_refuses_a_negative_seed(tmp_path: Path) -> None:
+    output = tmp_path / "x.gguf"
+    done = merlion("model", "synth", "--shape", "tiny", "--seed", "-1", "-o", str(output))
+    assert done.returncode == 2
+    assert "--seed" in done.stderr
+    assert not output.exists()
+
+
 def test_info_describes_the_file(tiny: Path) -> None:
     found = json.loads(merlion("model", "info", str(tiny), "--json").stdout)
     assert found["metadata"]["llama.block_count"] == 2

@@ -74,7 +74,6 @@ def convert(
     source = find_model(model)
     if output.exists() and output.samefile(source):
         raise UserError(f"{output} is the model itself", "give another file to -o")
-    output.parent.mkdir(parents=True, exist_ok=True)
     summary = requantise(source, to, output)
     note(
         f"{summary.changed} of {summary.tensors} tensors converted, "
@@ -88,7 +87,7 @@ def synth(
     shape: Annotated[str, typer.Option("--shape", help="tiny, 135m, 1b, 3b or 8b.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The file to write.")],
     type: Annotated[str, typer.Option("--type", help="q4_0, q8_0, f16 or f32.")] = "q4_0",
-    seed: Annotated[int, typer.Option("--seed", help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random weights.")] = 0,
 ) -> None:
     """Write a Llama with random weights, to time a shape. The last line printed is its path."""
     from merlion.cli.synth import SHAPES, TYPES, synthesise
@@ -97,6 +96,5 @@ def synth(
         raise UserError(f"--shape {shape}: no such shape", f"one of: {', '.join(SHAPES)}")
     if type not in TYPES:
         raise UserError(f"--type {type}: no such type", f"one of: {', '.join(TYPES)}")
-    output.parent.mkdir(parents=True, exist_ok=True)
     synthesise(SHAPES[shape], shape, type, seed, output)
     print(output)

@@ -15,6 +15,7 @@ import gguf
 import numpy as np
 
 from merlion.cli.errors import UserError
+from merlion.cli.output import written_whole
 from merlion.cli.terminal import bytes_progress
 
 Q = gguf.GGMLQuantizationType
@@ -84,16 +85,12 @@ def convert(source: Path, to: str, output: Path) -> Summary:
             "start from a file in F16, Q8_0, Q4_0 or Q4_1",
         )
     architecture = reader.fields["general.architecture"].contents()
-    part = output.with_name(output.name + ".part")
-    writer = gguf.GGUFWriter(part, architecture)
-    copy_fields(reader, writer)
-    writer.add_file_type(file_type)
-    writer.add_quantization_version(QUANTISATION_VERSION)
-    try:
+    with written_whole(output) as part:
+        writer = gguf.GGUFWriter(part, architecture)
+        copy_fields(reader, writer)
+        writer.add_file_type(file_type)
+        writer.add_quantization_version(QUANTISATION_VERSION)
         changed = write_tensors(reader, writer, wanted, tied)
-        part.replace(output)
-    finally:
-        part.unlink(missing_ok=True)
     return Summary(output, len(reader.tensors), changed, output.stat().st_size)
 
 

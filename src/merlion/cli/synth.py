@@ -11,6 +11,7 @@ from typing import Any
 import gguf
 import numpy as np
 
+from merlion.cli.output import written_whole
 from merlion.cli.terminal import bytes_progress
 
 Q = gguf.GGMLQuantizationType
@@ -122,7 +123,14 @@ def weights(rng: Any, shape: list[int], kind: Any) -> Any:
 
 def synthesise(shape: Shape, name: str, kind_name: str, seed: int, output: Path) -> None:
     """Write the file."""
-    writer = gguf.GGUFWriter(output, "llama")
+    with written_whole(output) as part:
+        writer = gguf.GGUFWriter(part, "llama")
+        describe(writer, shape, name)
+        write_tensors(writer, shape, TYPES[kind_name], seed)
+
+
+def describe(writer: Any, shape: Shape, name: str) -> None:
+    """Hyper-parameters and vocabulary."""
     writer.add_name(f"synthetic {name}")
     writer.add_block_count(shape.layers)
     writer.add_context_length(shape.context)
@@ -145,9 +153,12 @@ def synthesise(shape: Shape, name: str, kind_name: str, seed: int, output: Path)
     writer.add_add_bos_token(False)
     writer.add_quantization_version(2)
 
+
+def write_tensors(writer: Any, shape: Shape, matrices: Any, seed: int) -> None:
+    """Declare every tensor, then fill them one after another."""
     wanted = tensors(shape)
     for tensor, dimensions in wanted:
-        kind = Q.F32 if len(dimensions) == 1 else TYPES[kind_name]
+        kind = Q.F32 if len(dimensions) == 1 else matrices
         block, size = gguf.GGML_QUANT_SIZES[kind]
         count = int(np.prod(dimensions))
         unused = np.dtype(np.float32)
@@ -159,7 +170,7 @@ def synthesise(shape: Shape, name: str, kind_name: str, seed: int, output: Path)
     with bytes_progress() as progress:
         task = progress.add_task("writing", total=None)
         for _, dimensions in wanted:
-            data = weights(rng, dimensions, TYPES[kind_name])
+            data = weights(rng, dimensions, matrices)
             writer.write_tensor_data(data)
             progress.advance(task, data.nbytes)
     writer.close()
