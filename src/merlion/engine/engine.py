@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 
 from bare import Arena, Bytes, Slice, Struct, u8, u32, usize
-from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES, ChatTemplate
 from merlion.engine.gguf import Gguf
 from merlion.engine.gguf_error import GGUF_MESSAGES
 from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
 from merlion.engine.kv_cache import kv_bytes, whole_spans
 from merlion.engine.limits import (
-    ANSWER_BYTES_A_TOKEN,
     BATCH_ROWS_MAX,
-    CHAT_TEXT_BYTES_MAX,
     LOGITS_ROWS_MIN,
     SEQUENCE_COUNT_MAX,
     THREAD_COUNT_MAX,
@@ -36,16 +33,24 @@ class LoadStage(Enum):
     HYPERPARAMETERS = auto()
     TOKENIZER = auto()
     WEIGHTS = auto()
-    MEMORY = auto()
+    MEMORY = auto()  # For the weights.
+    CACHE = auto()  # Memory for what grows with the context and the sequences.
 
 
 @dataclass(frozen=True, slots=True)
 class LoadError:
-    """Why a model is refused: `message`, and the key, tensor or type it is about (or nothing)."""
+    """Why a model is refused: `message`, and what it is about, as far as there is something."""
 
     stage: LoadStage
     message: Bytes
-    subject: Bytes
+    subject: Bytes  # A key, token or tensor of the file.
+    type: Bytes  # Of the tensor, where that is what is wrong.
+    needed: usize  # Bytes, where there are not enough.
+
+
+def refused(stage: LoadStage, message: Bytes, subject: Bytes) -> LoadError:
+    """The file says something that cannot be."""
+    return LoadError(stage, message, subject, b"", 0)
 
 
 class EngineConfig(Struct):
@@ -53,7 +58,7 @@ class EngineConfig(Struct):
 
     context: u32 = 2048  # Positions of a sequence; at most what the model was trained for.
     sequences: u32 = 4  # Sequences decoded together.
-    batch_rows: u32 = 64  # Tokens of one forward pass; more leave the L2 cache and gain nothing.
+    batch_rows: u32 = 64  # Tokens of one forward pass: what a product keeps totals of.
     threads: u32 = 2
 
 
@@ -63,8 +68,6 @@ class Engine(Struct):
     gguf: Gguf
     hparams: Hyperparameters
     tokenizer: Tokenizer
-    chat_template: ChatTemplate
-    chat_refused: Bytes  # Why the model cannot chat; empty when it can.
     team: Team
     context: u32
     sequences: u32
@@ -80,21 +83,15 @@ class Engine(Struct):
         self.file_bytes = len(data)
         gguf_error = self.gguf.parse(data, arena)
         if gguf_error is not None:
-            return LoadError(LoadStage.FILE, GGUF_MESSAGES[gguf_error], self.gguf.error_name)
+            return refused(LoadStage.FILE, GGUF_MESSAGES[gguf_error], self.gguf.error_name)
         error = self.hparams.read(self.gguf)
         if error is not None:
             stage = LoadStage.HYPERPARAMETERS
-            return LoadError(stage, HPARAMS_MESSAGES[error], self.hparams.error_key)
-        refused = self.tokenizer.load(self.gguf, arena)
-        if refused is not None:
+            return refused(stage, HPARAMS_MESSAGES[error], self.hparams.error_key)
+        wrong_tokens = self.tokenizer.load(self.gguf, arena)
+        if wrong_tokens is not None:
             name = self.tokenizer.vocabulary.error_name
-            return LoadError(LoadStage.TOKENIZER, VOCABULARY_MESSAGES[refused], name)
-
-        self.chat_refused = b""
-        text_max = min(usize(config.context) * ANSWER_BYTES_A_TOKEN, CHAT_TEXT_BYTES_MAX)
-        no_chat = self.chat_template.load(self.gguf, self.tokenizer, arena, text_max)
-        if no_chat is not None:
-            self.chat_refused = CHAT_TEMPLATE_MESSAGES[no_chat]
+            return refused(LoadStage.TOKENIZER, VOCABULARY_MESSAGES[wrong_tokens], name)
 
         self.context = min(max(config.context, 16), self.hparams.context_length)
         self.sequences = min(max(config.sequences, 1), SEQUENCE_COUNT_MAX)
@@ -105,9 +102,11 @@ class Engine(Struct):
         model = self.team.llama.model
         wrong = model.load(self.gguf, self.hparams, whole_spans(self.context), arena)
         if isinstance(wrong, UnsupportedType):
-            return LoadError(LoadStage.WEIGHTS, b"no kernel for this tensor type", wrong.type)
+            message = b"no kernel for the type of a tensor"
+            return LoadError(LoadStage.WEIGHTS, message, wrong.tensor, wrong.type, 0)
         if isinstance(wrong, NoRoom):
-            return LoadError(LoadStage.MEMORY, b"not enough memory for the weights", b"")
+            message = b"not enough memory for the weights"
+            return LoadError(LoadStage.MEMORY, message, b"", b"", wrong.needed)
         self.weights_bytes = arena.used - before
         no_room = self.make_room(arena, threads)
         if no_room is None:
@@ -126,8 +125,8 @@ class Engine(Struct):
         cache = kv_bytes(layers, self.sequences, heads, size, context)
         work = workspace_bytes(model, self.batch_rows, wanted, threads, context)
         if cache + work > arena.remaining():
-            message = b"not enough memory for the cache: lower the context or the sequences"
-            return LoadError(LoadStage.MEMORY, message, b"")
+            message = b"not enough memory for the cache"
+            return LoadError(LoadStage.CACHE, message, b"", b"", cache + work)
         before = arena.used
         llama.cache.init(arena, layers, self.sequences, heads, size, context)
         self.kv_bytes = arena.used - before

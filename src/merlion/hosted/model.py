@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bare import Arena, Slice, f32, u32
-from merlion.engine.engine import Engine, EngineConfig
+from merlion.engine.engine import Engine, EngineConfig, LoadError, LoadStage
 from merlion.engine.limits import THREAD_COUNT_MAX
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
@@ -20,6 +20,15 @@ from merlion.hosted.threads import Helpers, default_threads
 
 CONTEXT_DEFAULT = 4096
 REQUESTS_MAX = 16
+MEBIBYTE = 1 << 20
+# What to do when the engine refuses a file; the rest depends on the command (Settings.lower).
+LOAD_FIXES = {
+    LoadStage.FILE: "give a whole GGUF file",
+    LoadStage.HYPERPARAMETERS: "give a GGUF file of a Llama model",
+    LoadStage.TOKENIZER: "give a GGUF file of a Llama model with its vocabulary",
+    LoadStage.WEIGHTS: "merlion model convert MODEL --to q8_0 (or q4_0, f16) -o FILE",
+    LoadStage.MEMORY: "end other programs, or take a smaller model",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +37,9 @@ class Settings:
 
     context: int = CONTEXT_DEFAULT
     sequences: int = 1
-    batch_rows: int = 128
     threads: int = 0  # 0: one a physical core.
     pinned: bool = True
+    lower: str = "shorten the text"  # What the user can do to need less room.
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +62,7 @@ class Model:
         self, code: Code, path: Path, settings: Settings, progress: memory.Progress | None = None
     ) -> None:
         """Read and prepare the file. Raises HostedError when it is refused."""
-        self.code, self.path = code, path
+        self.code, self.path, self.settings = code, path, settings
         threads = settings.threads or default_threads()
         before = observation.read()
         start = time.monotonic()
@@ -64,7 +73,6 @@ class Model:
         config = EngineConfig(
             context=settings.context,
             sequences=settings.sequences,
-            batch_rows=settings.batch_rows,
             threads=threads,
         )
         self.threads = min(threads, THREAD_COUNT_MAX)
@@ -87,14 +95,25 @@ class Model:
         code = self.code
         error = code(Engine.load)(self.engine, self.file, self.arena, config)
         if error is not None:
-            subject = bytes(error.subject).decode(errors="replace")
-            about = f" ({subject})" if subject else ""
-            message = bytes(error.message).decode()
-            fix = "give a GGUF file of a supported model"
-            raise HostedError(f"{self.path}: {message}{about}", fix)
+            raise self._refused(error)
         self.scheduler: Scheduler = self.arena.alloc(Scheduler)
         if not code(Scheduler.init)(self.scheduler, self.engine, self.arena, REQUESTS_MAX):
-            raise HostedError("not enough memory for the requests", "lower --ctx-size")
+            raise HostedError("not enough memory for the requests", self.settings.lower)
+
+    def _refused(self, error: LoadError) -> HostedError:
+        """What the engine does not like, and what to do about it."""
+        what = bytes(error.message).decode()
+        about = [bytes(part).decode(errors="replace") for part in (error.subject, error.type)]
+        if any(about):
+            what += f" ({': '.join(part for part in about if part)})"
+        if error.needed:
+            what += f": {-(-error.needed // MEBIBYTE):,} MiB needed, {self._free_mib():,} MiB free"
+        fix = self.settings.lower if error.stage == LoadStage.CACHE else LOAD_FIXES[error.stage]
+        return HostedError(f"{self.path}: {what}", fix)
+
+    def _free_mib(self) -> int:
+        """What the arena has left, in MiB."""
+        return int(self.arena.remaining()) // MEBIBYTE
 
     def __enter__(self) -> "Model":
         """Return the model."""
@@ -132,7 +151,7 @@ class Model:
             if slot == SubmitError.TOO_LONG:
                 raise HostedError(
                     f"the prompt has {len(prompt)} tokens, the context {self.context}",
-                    "give a larger --ctx-size, or a shorter prompt",
+                    "shorten the prompt: the model was made for no longer context",
                 )
             raise HostedError("the prompt is empty" if not prompt else "the queue is full")
         return Answer(self, slot)
