@@ -87,12 +87,21 @@ def test_compare_table_marks_what_was_disturbed() -> None:
     peer = {"version": "1", "system": "AVX2 = 1"}
     quiet = {**HEAD, "peer": peer, "rows": [row("decode")]}
     text = tables.compare_table(quiet)
-    assert "| M Q4_0, decode | 2 | 220.0 | 55% | 100.0 | 25% | **2.20** (2.00 to 3.00) |" in text
+    assert "| M Q4_0, decode | 2 | 220.0 | 55% | 100.0 | 25% |" in text
     assert "isturbed" not in text
     busy = {**HEAD, "disturbed": "noise", "peer": peer}
     text = tables.compare_table({**busy, "rows": [row("decode", disturbed="noise")]})
     assert "decode \\* |" in text
     assert "**Disturbed: noise.**" in text
+
+
+@pytest.mark.parametrize("faster", ["tuned", "installed"])
+def test_the_ratio_that_counts_is_the_one_against_the_faster_peer(faster: str) -> None:
+    slower = {"tuned": "installed", "installed": "tuned"}[faster]
+    found = row("decode", ours=[240.0], bandwidth=[40e9], **{faster: [120.0], slower: [80.0]})
+    text = tables.compare_table({**HEAD, "peer": {"version": "1", "system": ""}, "rows": [found]})
+    assert "**2.00 (2.00 to 2.00)**" in text
+    assert "| 3.00 (3.00 to 3.00)" in text
 
 
 def test_boot_table() -> None:
