@@ -39,6 +39,7 @@ class Serving(Struct):
 
     def listen(self, port: u16) -> bool:
         """Open the port. False when the stack listens to too many."""
+        assert self.port == 0, "the API has one port"
         if not stack.listen(port):
             return False
         self.port = port

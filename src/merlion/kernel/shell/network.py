@@ -76,6 +76,11 @@ def serve(arguments: Bytes) -> None:
     if network.nic is None:
         console.line(b"no network device")
         return
+    if serving.port != 0:
+        console.write(b"already served on port ")
+        console.out.unsigned(serving.port)
+        console.line(b": ai-stop first")
+        return
     if not serving.listen(port):
         console.line(b"too many ports are open")
         return
