@@ -57,7 +57,7 @@ def _field(name: str, kind: Kind, field: FieldId, must: str) -> Field:
     return Field(name.encode(), kind, field, f"{name} {must}.".encode())
 
 
-AT_LEAST_ONE = "must be an integer of at least 1"
+REPLY_TOKENS = "must be an integer of at least 1, or -1: to the end of the context"
 NOT_SUPPORTED = "is not supported: leave it out"
 
 FIELDS = (
@@ -77,13 +77,8 @@ FIELDS = (
     _field(
         "repeat_last_n", Kind.INTEGER, FieldId.REPEAT_LAST_N, "must be an integer from 0 to 1024"
     ),
-    _field("max_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, AT_LEAST_ONE),
-    _field(
-        "max_completion_tokens",
-        Kind.INTEGER,
-        FieldId.MAX_TOKENS,
-        "must be an integer of at least 1",
-    ),
+    _field("max_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, REPLY_TOKENS),
+    _field("max_completion_tokens", Kind.INTEGER, FieldId.MAX_TOKENS, REPLY_TOKENS),
     _field("seed", Kind.INTEGER, FieldId.SEED, "must be an integer of at most 63 bits"),
     _field("stream", Kind.FLAG, FieldId.STREAM, "must be true or false"),
     _field("ignore_eos", Kind.FLAG, FieldId.IGNORE_EOS, "must be true or false"),

@@ -24,6 +24,13 @@ REFUSAL_TEXT = {
     Refusal.EMPTY: b"there is no text",
 }
 
+PROMPT_ERROR_TEXT = {
+    PromptError.TOO_LONG: b"the text is longer than the context",
+    PromptError.BAD_TEXT: b"the model cannot take this text",
+    PromptError.BAD_TOKEN: b"the model's template names a token that is not there",
+    PromptError.NO_TEMPLATE: b"the model has no chat template",
+}
+
 
 class Generation(Struct):
     """The answer in progress."""
@@ -39,7 +46,7 @@ class Generation(Struct):
             return
         error = build_prompt(text)
         if error is not None:
-            console.line(b"the text does not fit the context")
+            console.line(PROMPT_ERROR_TEXT[error])
             return
         params = GenerateParams(max_tokens=SHELL_ANSWER_TOKENS, seed=now_ns())
         self.submit(params)

@@ -17,6 +17,7 @@ from merlion.kernel.model import model
 
 SECONDS_DEFAULT = 1
 SECONDS_MAX = 60
+USAGE = b"usage: noise [seconds], 1 to %d" % SECONDS_MAX
 BOUND_TEXT = (b"1 us", b"10 us", b"100 us", b"1 ms", b"10 ms")
 assert len(BOUND_TEXT) == len(GAP_BOUNDS_NS)
 
@@ -27,7 +28,7 @@ def run(arguments: Bytes) -> None:
     if len(arguments) > 0:
         number = parse_number(arguments)
         if number is None or number == 0 or number > SECONDS_MAX:
-            console.line(b"usage: noise [seconds]")
+            console.line(USAGE)
             return
         seconds = number
     if model.loaded and scheduler.has_work():
