@@ -33,6 +33,7 @@ def test_words_and_pairs(impl: Any) -> None:
     assert (config.cores, config.serve_port, config.context) == (3, 8080, 2048)
     assert config.boot_unix_s == 7
     assert config.unknown_count == 0
+    assert parsed(b"parallel=64").parallel == 64
 
 
 def test_defaults(impl: Any) -> None:
@@ -42,6 +43,8 @@ def test_defaults(impl: Any) -> None:
     assert not config.pvm
     assert config.page_size == PageSize.LARGEST
     assert config.simd == Level.AVX512BF16
+    assert (config.context, config.parallel) == (2048, 4)
+    assert parsed(b"ctx=0").context == 2048
 
 
 def test_unknown_words_are_kept(impl: Any) -> None:
@@ -50,6 +53,21 @@ def test_unknown_words_are_kept(impl: Any) -> None:
     words = [bytes(config.unknown_word(index)) for index in range(6)]
     assert words == [b"pvmm", b"pages=3k", b"serve=0", b"serve=65536", b"cores=", b"hello=1"]
     assert config.pvm
+
+
+def test_a_wrong_value_is_told_what_is_right(impl: Any) -> None:
+    config = parsed(b"pages=3m simd=avx9 parallel=0 parallel=65 frobnicate=1 api-key=")
+    wanted = [bytes(config.wanted(index)) for index in range(config.unknown_count)]
+    levels = b"baseline, avx2, avxvnni, avx512, avx512bf16"
+    assert wanted == [b"4k, 2m or 1g", levels, b"1 to 64", b"1 to 64", b"", b"1 to 256 bytes"]
+    assert config.parallel == 4
+
+
+def test_unknown_words_beyond_those_kept_are_counted(impl: Any) -> None:
+    config = parsed(b" ".join(b"w%d" % i for i in range(11)))
+    assert config.unknown_count == 11
+    assert config.unknown_kept == 8
+    assert bytes(config.unknown_word(7)) == b"w7"
 
 
 def test_a_secret_leaves_the_line(impl: Any) -> None:

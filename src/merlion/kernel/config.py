@@ -1,18 +1,24 @@
 """The kernel command line: words and `key=value` pairs, separated by spaces.
 
-Every word that is not understood is kept and reported: a misspelt option must not be silent. A
-secret is taken out of the line while it is read, so that whoever shows the line cannot tell it.
+Every word that is not understood is reported, those beyond UNKNOWN_MAX by their number: a misspelt
+option must not be silent. A wrong value is reported with what its key takes. A secret is taken out
+of the line while it is read, so that whoever shows the line cannot tell it.
 Settings and their defaults are the fields of `Config`; docs/hardware/command-line.md lists them.
 """
 
+from dataclasses import dataclass
 from enum import IntEnum
 
 from bare import Array, Bytes, Slice, Struct, array, u8, u16, u32, u64, usize
 from bare.simd import LEVEL_NAMES, Level
+from merlion.engine.limits import SEQUENCE_COUNT_MAX
+from merlion.kernel.limits import CONTEXT_DEFAULT, SEQUENCES_DEFAULT
 
 UNKNOWN_MAX = 8
 NUMBER_MAX = 1 << 52  # Numbers are sizes and addresses.
 API_KEY_BYTES_MAX = 256
+CORES_MAX = 4096
+CONTEXT_MAX = 1 << 24
 MASK = 0x2A  # What stands in the line where a secret was.
 
 
@@ -33,6 +39,28 @@ class PanicAction(IntEnum):
     EXIT = 2  # Leave QEMU with a failing exit code.
 
 
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What `key=` takes, to be told whoever writes something else."""
+
+    start: bytes
+    takes: bytes
+
+
+KEYS = (
+    Key(b"pages=", b"4k, 2m or 1g"),
+    Key(b"simd=", b", ".join(LEVEL_NAMES)),
+    Key(b"cores=", b"0 (all) to %d" % CORES_MAX),
+    Key(b"ctx=", b"up to 16M positions"),
+    Key(b"parallel=", b"1 to %d" % SEQUENCE_COUNT_MAX),
+    Key(b"ip=", b"dhcp, off or ADDRESS/PREFIX[,GATEWAY]"),
+    Key(b"time=", b"seconds since 1970"),
+    Key(b"api-key=", b"1 to %d bytes" % API_KEY_BYTES_MAX),
+    Key(b"serve=", b"a port, 1 to 65535"),
+    Key(b"panic=", b"halt, reboot or exit"),
+)
+
+
 class Word(Struct):
     """A piece of the command line."""
 
@@ -51,7 +79,8 @@ class Config(Struct):
     panic: PanicAction = PanicAction.HALT
     simd: u8 = max(Level)  # Highest instruction set used, whatever the CPU has.
     cores: u32 = 0  # 0: all.
-    context: u32 = 0  # Positions of a sequence, at most the model's; 0: 2048.
+    context: u32 = CONTEXT_DEFAULT  # Positions of a sequence; the model may have fewer.
+    parallel: u32 = SEQUENCES_DEFAULT  # Sequences decoded together.
     address: u32 = 0
     netmask: u32 = 0
     gateway: u32 = 0
@@ -61,7 +90,7 @@ class Config(Struct):
     api_key_length: usize = 0  # 0: anybody may ask.
     api_key_bytes: Array[u8] = array(API_KEY_BYTES_MAX)
     command_line: Bytes = b""
-    unknown_count: usize = 0
+    unknown_count: usize = 0  # Words, those beyond UNKNOWN_MAX included.
     unknown: Array[Word] = array(UNKNOWN_MAX)
 
     @property
@@ -90,12 +119,25 @@ class Config(Struct):
             word = self.unknown[self.unknown_count]
             word.start = start
             word.length = length
-            self.unknown_count += 1
+        self.unknown_count += 1
+
+    @property
+    def unknown_kept(self) -> usize:
+        """How many of the unknown words can be told."""
+        return min(self.unknown_count, UNKNOWN_MAX)
 
     def unknown_word(self, index: usize) -> Bytes:
         """Return the `index`-th word that was not understood."""
         word = self.unknown[index]
         return self.command_line[word.start : word.start + word.length]
+
+    def wanted(self, index: usize) -> Bytes:
+        """What the key of the `index`-th unknown word takes; empty when there is no such key."""
+        word = self.unknown_word(index)
+        for key in KEYS:
+            if word.startswith(key.start):
+                return key.takes
+        return b""
 
     def parse_word(self, word: Slice[u8]) -> bool:
         """Take one word. Returns False when it is unknown or its value is wrong."""
@@ -127,12 +169,16 @@ class Config(Struct):
         if key == b"virtio_mmio.device" or key == b"pci":
             return True  # hardware.py reads these itself.
         number = parse_number(value)
-        if number is None:
-            return False
-        if key == b"cores" and number <= 4096:
+        return number is not None and self.take_number(key, number)
+
+    def take_number(self, key: Bytes, number: u64) -> bool:
+        """Take `key=value` whose value is a number."""
+        if key == b"cores" and number <= CORES_MAX:
             self.cores = u32(number)
-        elif key == b"ctx" and number <= 1 << 24:
-            self.context = u32(number)
+        elif key == b"ctx" and number <= CONTEXT_MAX:
+            self.context = u32(number) if number > 0 else CONTEXT_DEFAULT
+        elif key == b"parallel" and 0 < number <= SEQUENCE_COUNT_MAX:
+            self.parallel = u32(number)
         elif key == b"serve" and 0 < number < 65536:
             self.serve_port = u16(number)
         elif key == b"time":

@@ -11,8 +11,8 @@ IDLE_SPINS = 2_200  # Idle polls of a worker before it looks whether it may slee
 INPUT_POLL_NS = 2_000_000  # A port read costs 25 µs on a PVM host: 1 % of the time.
 INPUT_POLL_BUSY_NS = 100_000_000  # While tokens are made: seldom enough to miss their p99.
 CONTEXT_DEFAULT = 2048  # Positions of a sequence, unless ctx= says otherwise.
-SEQUENCES_MAX = 4  # Decoded together.
-REQUESTS_MAX = 16  # Waiting ones included.
+SEQUENCES_DEFAULT = 4  # Decoded together, unless parallel= says otherwise.
+REQUESTS_MIN = 16  # Waiting ones included; more where more are decoded together.
 PROBE_BYTES = 4096  # The largest block of a disk: enough to see whether it holds a GGUF.
 LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
 PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.

@@ -18,13 +18,11 @@ from merlion.kernel.console import console
 from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
 from merlion.kernel.inference import NO_MODEL, backend, engine, room, scheduler
 from merlion.kernel.limits import (
-    CONTEXT_DEFAULT,
     DISK_NAP_TICKS,
     LOAD_ROOM_BYTES,
     PROBE_BYTES,
     PROGRESS_NS,
-    REQUESTS_MAX,
-    SEQUENCES_MAX,
+    REQUESTS_MIN,
 )
 from merlion.kernel.log import log
 from merlion.kernel.memory.page_tables import HUGE_BYTES
@@ -128,8 +126,8 @@ class Model(Struct):
         arena.sealed = False
         start = now_ns()
         settings = EngineConfig(
-            context=config.context if config.context > 0 else CONTEXT_DEFAULT,
-            sequences=SEQUENCES_MAX,
+            context=config.context,
+            sequences=config.parallel,
             threads=smp.cores.count,
         )
         open_team()
@@ -141,7 +139,7 @@ class Model(Struct):
         name = engine.gguf.string(b"general.name")
         if not isinstance(name, Lookup) and len(name) > 0:
             backend.model = name
-        if not scheduler.init(engine, arena, REQUESTS_MAX):
+        if not scheduler.init(engine, arena, max(REQUESTS_MIN, 2 * config.parallel)):
             return fail(b"not enough memory for the requests: lower ctx=", b"")
         chat = backend.attach(engine, scheduler, arena)
         if chat is not None:
@@ -176,7 +174,7 @@ class Model(Struct):
         out.text(b" MiB, KV cache ")
         out.unsigned(engine.kv_bytes // MEBIBYTE)
         out.text(b" MiB, scratch ")
-        out.unsigned((room.arena.used - engine.weights_bytes - engine.kv_bytes) // MEBIBYTE)
+        out.unsigned(engine.workspace_bytes // MEBIBYTE)
         console.line(b" MiB")
 
 

@@ -55,10 +55,18 @@ def console(start_info: u64) -> None:
     line.text(boot_info.command())
     log.end()
     screen.send(FIFO_BYTES)  # A sign of life; the rest is sent while waiting for the disk.
-    for index in range(config.unknown_count):
+    for index in range(config.unknown_kept):
+        wanted = config.wanted(usize(index))
         unknown = log.begin()
-        unknown.text(b"command line: unknown word: ")
+        unknown.text(b"command line: unknown word: " if len(wanted) == 0 else b"command line: ")
         unknown.text(config.unknown_word(usize(index)))
+        unknown.text(b"" if len(wanted) == 0 else b" is not understood: ")
+        unknown.text(wanted)
+        log.end()
+    if config.unknown_count > config.unknown_kept:
+        more = log.begin()
+        more.text(b"command line: unknown words beside these: ")
+        more.unsigned(config.unknown_count - config.unknown_kept)
         log.end()
 
 

@@ -8,6 +8,7 @@ and the server being polled, so the times between tokens are those that clients 
 from enum import IntEnum
 
 from bare import Array, Bytes, Struct, array, stack, u32, u64, usize
+from merlion.engine.limits import SEQUENCE_COUNT_MAX
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import SlotState, SubmitError
 from merlion.kernel import measure
@@ -22,7 +23,7 @@ from merlion.kernel.limits import (
     BENCH_STREAM_TOKENS,
     BENCH_TOKENS,
     SAMPLES_MAX,
-    SEQUENCES_MAX,
+    SEQUENCES_DEFAULT,
 )
 from merlion.kernel.model import model
 from merlion.kernel.shell import bench_json, bench_text
@@ -30,7 +31,10 @@ from merlion.kernel.shell.distribution import samples
 from merlion.kernel.shell.figures import Figures
 
 TEXT = b"The sea was calm, and the old ship lay at anchor in the bay. "
-USAGE = b"usage: ai-bench [--json] [tokens [prompt tokens [streams]]]"
+USAGE = (
+    b"usage: ai-bench [--json] [tokens [prompt tokens [streams]]], "
+    b"tokens from 2, each number up to %d" % SAMPLES_MAX
+)
 JSON_WORD = b"--json"
 STREAM_PROMPT_TOKENS = 4
 NUMBERS = 3  # Arguments that are numbers.
@@ -51,7 +55,7 @@ class Bench(Struct):
     stage: Stage = Stage.NONE
     json: bool = False
     runs: usize = 0  # Ever.
-    slots: Array[u32] = array(SEQUENCES_MAX)
+    slots: Array[u32] = array(SEQUENCE_COUNT_MAX)
     count: usize = 0  # Slots in use.
     start_ns: u64 = 0
     last_ns: u64 = 0
@@ -216,7 +220,7 @@ def run(arguments: Bytes) -> None:
     numbers = stack(u32, NUMBERS)
     numbers[0] = BENCH_TOKENS
     numbers[1] = BENCH_PROMPT_TOKENS
-    numbers[2] = SEQUENCES_MAX
+    numbers[2] = SEQUENCES_DEFAULT
     given: usize = 0
     bench.json = False
     rest = arguments

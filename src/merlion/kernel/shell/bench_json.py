@@ -8,7 +8,7 @@ from bare.text import Writer
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.console import console
-from merlion.kernel.inference import backend, engine, room
+from merlion.kernel.inference import backend, engine
 from merlion.kernel.limits import BENCH_STREAM_TOKENS
 from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.shell.distribution import BINS, WINDOW, ratios, samples
@@ -114,7 +114,7 @@ def memory(out: Writer) -> None:
     integer(out, b"file", engine.file_bytes)
     integer(out, b"weights", engine.weights_bytes)
     integer(out, b"cache", engine.kv_bytes)
-    integer(out, b"scratch", room.arena.used - engine.weights_bytes - engine.kv_bytes)
+    integer(out, b"scratch", engine.workspace_bytes)
     out.byte(0x7D)
 
 

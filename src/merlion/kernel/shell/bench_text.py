@@ -4,7 +4,7 @@ from bare import Bytes, f64, u64, usize
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.console import console
-from merlion.kernel.inference import engine, room
+from merlion.kernel.inference import engine
 from merlion.kernel.shell.distribution import BINS, WINDOW, ratios, samples
 from merlion.kernel.shell.figures import Figures
 
@@ -162,6 +162,5 @@ def show_memory() -> None:
     out.text(b" MiB, KV cache ")
     out.unsigned(engine.kv_bytes // MEBIBYTE)
     out.text(b" MiB, scratch ")
-    rest = room.arena.used - engine.weights_bytes - engine.kv_bytes
-    out.unsigned(rest // MEBIBYTE)
+    out.unsigned(engine.workspace_bytes // MEBIBYTE)
     console.line(b" MiB")

@@ -2,6 +2,7 @@
 
 from bare import Bytes, f64, u32, u64, usize
 from bare.cpu import outl
+from bare.simd import LEVEL_NAMES
 from merlion.kernel import power, start
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
@@ -17,6 +18,7 @@ from merlion.kernel.model import model, write_plain
 from merlion.kernel.panic import QEMU_EXIT_PORT, state
 from merlion.kernel.screen import screen
 from merlion.kernel.serving import serving
+from merlion.kernel.shell.network import write_address
 from merlion.kernel.timeline import timeline
 
 KIBIBYTE = 1 << 10
@@ -196,23 +198,63 @@ def dmesg(arguments: Bytes) -> None:
     console.flush()
 
 
+def yes_no(flag: bool) -> Bytes:
+    """The word for a flag."""
+    return b"yes" if flag else b"no"
+
+
+def show_word(name: Bytes, value: Bytes) -> None:
+    """One setting that is a word."""
+    label(name)
+    console.line(value)
+
+
+def show_number(name: Bytes, value: u64, zero: Bytes) -> None:
+    """One setting that is a number; `zero` says what 0 means, where it means something."""
+    label(name)
+    if value == 0 and len(zero) > 0:
+        console.line(zero)
+        return
+    console.out.unsigned(value)
+    console.line(b"")
+
+
 def show_config(arguments: Bytes) -> None:
     """Show the command line and what came of it."""
-    out = console.out
-    label(b"words")
-    console.line(config.command_line)
-    label(b"pages")
-    console.line(PAGE_SIZE_TEXT[config.page_size])
-    label(b"panic")
-    console.line(PANIC_TEXT[config.panic])
-    label(b"pvm")
-    console.line(b"yes" if config.pvm else b"no")
-    label(b"cores")
-    out.unsigned(config.cores)
-    console.line(b" (0: all)")
-    for index in range(config.unknown_count):
-        label(b"unknown")
-        console.line(config.unknown_word(usize(index)))
+    show_word(b"words", config.command_line)
+    show_word(b"pvm", yes_no(config.pvm))
+    show_word(b"pages", PAGE_SIZE_TEXT[config.page_size])
+    show_word(b"simd", LEVEL_NAMES[config.simd])
+    show_number(b"cores", config.cores, b"all")
+    show_number(b"ctx", config.context, b"")
+    show_number(b"parallel", config.parallel, b"")
+    if not config.network:
+        show_word(b"ip", b"off")
+    elif config.dhcp:
+        show_word(b"ip", b"dhcp")
+    else:
+        show_static_address()
+    show_word(b"load", yes_no(config.load or config.serve_port != 0))
+    show_number(b"serve", config.serve_port, b"no")
+    show_word(b"api key", b"none" if len(config.api_key) == 0 else b"set")
+    show_number(b"time", config.boot_unix_s, b"unknown")
+    show_word(b"panic", PANIC_TEXT[config.panic])
+    show_word(b"quiet", yes_no(config.quiet))
+    for index in range(config.unknown_kept):
+        show_word(b"unknown", config.unknown_word(usize(index)))
+    if config.unknown_count > config.unknown_kept:
+        show_number(b"more such", config.unknown_count - config.unknown_kept, b"")
+
+
+def show_static_address() -> None:
+    """The address of `ip=`."""
+    label(b"ip")
+    write_address(config.address)
+    console.out.text(b" netmask ")
+    write_address(config.netmask)
+    console.out.text(b" gateway ")
+    write_address(config.gateway)
+    console.line(b"")
 
 
 def top(arguments: Bytes) -> None:
