@@ -74,7 +74,8 @@ def main() -> None:
     arena = Arena(memory.reserve(len(data)))
     engine: Engine = arena.alloc(Engine)
     context = options.depth + options.rows
-    config = EngineConfig(context=context, sequences=1, batch_rows=options.rows, threads=1)
+    config = EngineConfig(context=context, sequences=1, threads=1)
+    config.batch_rows = max(config.batch_rows, options.rows)
     refused = call[Engine.load](engine, data, arena, config)
     if refused is not None:
         raise SystemExit(bytes(refused.message).decode())

@@ -351,25 +351,31 @@ class Llama(Struct):
     ) -> None:
         """feed = silu(gate * inputs) * (up * inputs), for blocks [first, last) of `feed`.
 
-        A block at a time, of all rows: what lies between the products stays in the L1 cache.
+        As many blocks at a time as the desk holds for all rows: all of one row's, so that weights
+        come in long streams; one of 64 rows, so that what lies between the products stays in the
+        L1 cache.
         """
         feed = self.work.feed
         count = self.batch.count
-        gate = desk.gate[: count * BLOCK]
-        up = desk.up[: count * BLOCK]
-        for block in range(first, last):
+        step = len(desk.gate) // (count * BLOCK)
+        for block in range(first, last, step):
+            blocks = min(step, last - block)
+            stride = blocks * BLOCK
+            gate = desk.gate[: count * stride]
+            up = desk.up[: count * stride]
             group = block * GROUPS_A_BLOCK
-            end = min(group + GROUPS_A_BLOCK, layer.gate.groups)
-            matmul(layer.gate, inputs, count, gate, BLOCK, group, end, False)
-            matmul(layer.up, inputs, count, up, BLOCK, group, end, False)
+            end = min(group + blocks * GROUPS_A_BLOCK, layer.gate.groups)
+            matmul(layer.gate, inputs, count, gate, stride, group, end, False)
+            matmul(layer.up, inputs, count, up, stride, group, end, False)
             silu_multiply(gate, up, gate)
             if is_quantised(layer.down.format):
-                quantise_block(feed, block, gate, BLOCK)
+                for i in range(blocks):
+                    quantise_block(feed, block + i, gate[i * BLOCK :], stride)
             else:
                 start = block * BLOCK
-                length = min(BLOCK, layer.gate.rows - start)
+                length = min(stride, layer.gate.rows - start)
                 for row in range(count):
-                    values = gate[row * BLOCK : row * BLOCK + length]
+                    values = gate[row * stride : row * stride + length]
                     feed.row(row)[start : start + length].copy_from(values)
 
     def project_logits(self, desk: Desk, first: usize, last: usize) -> None:
