@@ -14,7 +14,7 @@ from typing import Any
 
 from bare.simd import level_name
 from merlion.hosted import observation
-from merlion.hosted.benchmark import Stopwatch, layer_products
+from merlion.hosted.benchmark import Stopwatch
 from merlion.hosted.code import Code
 from merlion.hosted.limits import Limits
 from merlion.hosted.model import Model, Settings
@@ -35,8 +35,8 @@ def serve(model: Model, watch: Stopwatch, limits: Limits, request: dict[str, Any
         case "about":
             return {
                 "level": bytes(level_name()).decode(),
-                "bytes_per_token": int(model.engine.team.llama.model.weight_bytes),
-                "products_per_token": layer_products(model),
+                "bytes_per_token": int(model.engine.token_bytes()),
+                "products_per_token": int(model.engine.layer_products()),
                 "memory": observation.process_memory(),
             }
         case other:

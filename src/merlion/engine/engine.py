@@ -8,7 +8,7 @@ afterwards. What is refused is refused by name: `LoadError` says what is wrong a
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from bare import Arena, Bytes, Slice, Struct, u8, u32, usize
+from bare import Arena, Bytes, Slice, Struct, u8, u32, u64, usize
 from merlion.engine.gguf import Gguf
 from merlion.engine.gguf_error import GGUF_MESSAGES
 from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
@@ -138,3 +138,12 @@ class Engine(Struct):
     def token_bytes(self) -> usize:
         """Bytes of weights that decoding one token reads."""
         return self.team.llama.model.weight_bytes
+
+    def layer_products(self) -> u64:
+        """Multiply-adds of one token's matrices, without the output matrix."""
+        model = self.team.llama.model
+        total: u64 = 0
+        for index in range(model.matrix_count - 1):
+            matrix = model.matrix(usize(index))
+            total += u64(matrix.rows) * u64(matrix.columns)
+        return total

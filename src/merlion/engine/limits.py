@@ -28,6 +28,9 @@ PENALTY_WINDOW_MAX = 1_024  # Tokens that the penalties may look back on.
 STOP_STRINGS_MAX = 4  # The OpenAI API's own bound.
 STOP_BYTES_MAX = 256  # One stop string.
 
+# Measuring (distribution.py, of the machine's shell and hosted).
+HISTOGRAM_BINS = 12  # Equal ones, up to p99; one more holds what is above.
+
 # Running (engine.py, scheduler.py).
 THREAD_COUNT_MAX = 256  # One private workspace each.
 SEQUENCE_COUNT_MAX = 64  # Sequences decoded together: each has its own part of the cache.

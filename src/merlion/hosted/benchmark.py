@@ -105,16 +105,6 @@ def random_prompt(count: int, vocabulary: int, seed: int = SEED) -> list[int]:
     return [source.randrange(vocabulary) for _ in range(count)]
 
 
-def layer_products(model: Model) -> int:
-    """Multiply-adds of one token's matrices, without the output matrix."""
-    total = 0
-    for layer in model.engine.team.llama.model.layers:
-        attention = (layer.query, layer.key, layer.value, layer.output)
-        for matrix in (*attention, layer.gate, layer.up, layer.down):
-            total += int(matrix.rows) * int(matrix.columns)
-    return total
-
-
 class Stopwatch:
     """Times requests on one model. Nothing else may use it."""
 
@@ -213,8 +203,8 @@ def run(model: Model, plan: Plan) -> Report:
         decode_per_s=1000 * len(intervals) / sum(intervals),
         streams_per_s=median(streams),
         intervals_ms=intervals,
-        bytes_per_token=int(engine.team.llama.model.weight_bytes),
-        products_per_token=layer_products(model),
+        bytes_per_token=int(engine.token_bytes()),
+        products_per_token=int(engine.layer_products()),
         bandwidth=median(bandwidth),
         int8_peak=max(peak),
         usage=usage,

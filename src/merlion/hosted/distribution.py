@@ -4,7 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-BINS = 14
+from merlion.engine.limits import HISTOGRAM_BINS
+
 # The histogram's bins are equal up to this share of the values; the rest shares the last one, so
 # that one straggler does not squeeze everything else into a single bar.
 SHOWN = 0.99
@@ -58,20 +59,19 @@ def describe(values: Sequence[float]) -> Distribution:
     )
 
 
-def histogram(values: Sequence[float], bins: int = BINS) -> list[Bin]:
+def histogram(values: Sequence[float], bins: int = HISTOGRAM_BINS) -> list[Bin]:
     """Equal bins from the smallest value to the 99th percentile, and one for what is above."""
-    assert bins >= 2
+    assert bins >= 1
     ordered = sorted(values)
     low, high, top = ordered[0], percentile(ordered, SHOWN), ordered[-1]
     if high <= low:
         return [Bin(low, top, len(ordered))]
-    equal = bins - 1 if top > high else bins
-    step = (high - low) / equal
-    counts = [0] * equal
+    step = (high - low) / bins
+    counts = [0] * bins
     for value in ordered:
         if value <= high:
-            counts[min(int((value - low) / step), equal - 1)] += 1
-    found = [Bin(low + step * i, low + step * (i + 1), counts[i]) for i in range(equal)]
+            counts[min(int((value - low) / step), bins - 1)] += 1
+    found = [Bin(low + step * i, low + step * (i + 1), counts[i]) for i in range(bins)]
     if top > high:
         found.append(Bin(high, top, len(ordered) - sum(counts)))
     return found

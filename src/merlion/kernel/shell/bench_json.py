@@ -5,14 +5,15 @@ docs/performance.md lists them. What is not measured is null.
 
 from bare import Bytes, f64, u64, usize
 from bare.text import Writer
+from merlion.engine.limits import HISTOGRAM_BINS
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.console import console
 from merlion.kernel.inference import backend, engine
 from merlion.kernel.limits import BENCH_STREAM_TOKENS
 from merlion.kernel.memory.paging import page_tables
-from merlion.kernel.shell.distribution import BINS, WINDOW, ratios, samples
-from merlion.kernel.shell.figures import Figures, layer_products
+from merlion.kernel.shell.distribution import WINDOW, ratios, samples
+from merlion.kernel.shell.figures import Figures
 from merlion.serve.json_writer import write_string
 
 SCHEMA = 1
@@ -86,9 +87,9 @@ def times(out: Writer) -> None:
     key(out, b"inter_token_histogram")
     out.byte(0x5B)
     samples.fill_bins()
-    for index in range(BINS + 1):
+    for index in range(HISTOGRAM_BINS + 1):
         at = usize(index)
-        if index == BINS and samples.bins[at] == 0:
+        if index == HISTOGRAM_BINS and samples.bins[at] == 0:
             break
         out.text(b"{" if index == 0 else b", {")
         number(out, b"low", f64(samples.bin_low(at)) / 1e6)
@@ -103,7 +104,7 @@ def limits(out: Writer, figures: Figures) -> None:
     integer(out, b"bytes_per_token", engine.token_bytes())
     integer_or_null(out, b"bandwidth_bytes_per_s", figures.bandwidth)
     share_or_null(out, b"bandwidth_share", figures.bandwidth_share(), figures.bandwidth)
-    integer(out, b"products_per_prompt_token", layer_products())
+    integer(out, b"products_per_prompt_token", engine.layer_products())
     integer_or_null(out, b"int8_products_per_s", figures.int8_peak)
     share_or_null(out, b"int8_share", figures.int8_share(), figures.int8_peak)
 

@@ -1,11 +1,12 @@
 """The figures of `ai-bench` for people."""
 
 from bare import Bytes, f64, u64, usize
+from merlion.engine.limits import HISTOGRAM_BINS
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.console import console
 from merlion.kernel.inference import engine
-from merlion.kernel.shell.distribution import BINS, WINDOW, ratios, samples
+from merlion.kernel.shell.distribution import WINDOW, ratios, samples
 from merlion.kernel.shell.figures import Figures
 
 MEBIBYTE = 1 << 20
@@ -106,9 +107,9 @@ def draw_histogram() -> None:
     most: usize = 1
     for count in samples.bins:
         most = max(most, count)
-    for index in range(BINS + 1):
+    for index in range(HISTOGRAM_BINS + 1):
         at = usize(index)
-        if index < BINS or samples.bins[at] > 0:
+        if index < HISTOGRAM_BINS or samples.bins[at] > 0:
             draw_bar(samples.bin_low(at), samples.bin_high(at), samples.bins[at], most)
 
 

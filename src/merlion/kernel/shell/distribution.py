@@ -8,9 +8,9 @@ is the p99 of each time over the median of the WINDOW times around it: the local
 """
 
 from bare import Array, Slice, Struct, array, f64, stack, static, u64, usize
+from merlion.engine.limits import HISTOGRAM_BINS
 from merlion.kernel.limits import SAMPLES_MAX
 
-BINS = 12
 WINDOW = 63
 HALF_WINDOW = WINDOW // 2
 RATIO_ONE = 1_000_000  # Ratios are kept as whole millionths.
@@ -22,7 +22,7 @@ class Distribution(Struct):
     values: Slice[u64]
     count: usize = 0
     width: u64 = 0  # Of a bin.
-    bins: Array[usize] = array(BINS + 1)
+    bins: Array[usize] = array(HISTOGRAM_BINS + 1)
 
     def clear(self) -> None:
         """Forget all."""
@@ -87,12 +87,12 @@ class Distribution(Struct):
     def fill_bins(self) -> None:
         """Count the values of each bin of the histogram. The set must be sorted."""
         low = self.values[0]
-        self.width = (self.rank(990) - low) // BINS + 1
+        self.width = (self.rank(990) - low) // HISTOGRAM_BINS + 1
         at: usize = 0
-        for index in range(BINS + 1):
+        for index in range(HISTOGRAM_BINS + 1):
             end = low + self.width * (index + 1)
             first = at
-            while at < self.count and (self.values[at] < end or index == BINS):
+            while at < self.count and (self.values[at] < end or index == HISTOGRAM_BINS):
                 at += 1
             self.bins[index] = at - first
 
@@ -102,7 +102,7 @@ class Distribution(Struct):
 
     def bin_high(self, index: usize) -> u64:
         """The upper bound of a bin."""
-        return self.rank(1000) if index == BINS else self.bin_low(index + 1)
+        return self.rank(1000) if index == HISTOGRAM_BINS else self.bin_low(index + 1)
 
 
 def put_in(window: Slice[u64], held: usize, value: u64) -> usize:

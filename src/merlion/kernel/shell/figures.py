@@ -1,6 +1,6 @@
 """What a benchmark found out, in base units, and what follows from it."""
 
-from bare import Struct, f64, u32, u64, usize
+from bare import Struct, f64, u32, u64
 from merlion.kernel import counters
 from merlion.kernel.arch.x86_64.energy import energy
 from merlion.kernel.inference import engine
@@ -57,18 +57,8 @@ class Figures(Struct):
 
     def int8_share(self) -> f64:
         """Multiply-adds of the prompt's layers, of the peak."""
-        return self.prefill_rate() * f64(layer_products()) / f64(max(self.int8_peak, 1))
+        return self.prefill_rate() * f64(engine.layer_products()) / f64(max(self.int8_peak, 1))
 
     def joules_per_token(self) -> f64:
         """Energy of the package, by token; 0 where it cannot be read."""
         return self.joules / f64(max(self.tokens, 2) - 1)
-
-
-def layer_products() -> u64:
-    """Multiply-adds of one token's matrices, without the output matrix."""
-    model = engine.team.llama.model
-    total: u64 = 0
-    for index in range(model.matrix_count - 1):
-        matrix = model.matrix(usize(index))
-        total += u64(matrix.rows) * u64(matrix.columns)
-    return total
