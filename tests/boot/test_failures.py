@@ -18,6 +18,7 @@ KINDS = {
     "null": r"exception 14 \(page fault\) error \w+ address 0000000000000008",
     "unmapped": r"exception 14 \(page fault\) error \w+ address 00007fff00000000",
     "code": r"exception 14 \(page fault\) error 0003 ",
+    "sealed": r"trap: src/bare/arena\.py:\d+:\d+: arena: allocation after seal",
     "guard": r"exception 14 \(page fault\) error 000[26] ",
     "stack": r"exception (8 \(double fault\)|14 \(page fault\)) ",
 }

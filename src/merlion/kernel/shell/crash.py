@@ -4,6 +4,7 @@ from bare import Bytes, Slice, u8, u64, usize
 from bare.unsafe import slice_at, symbol_address
 from merlion.kernel.arch.x86_64.stubs import exhaust_stack
 from merlion.kernel.console import console
+from merlion.kernel.start import boot_arena
 
 UNMAPPED = 0x7FFF_0000_0000
 
@@ -29,7 +30,9 @@ def crash(arguments: Bytes) -> None:
         slice_at(u8, symbol_address("text_start"), 1)[0] = 0
     elif kind == b"guard":
         slice_at(u8, symbol_address("boot_stack_guard"), 1)[0] = 0
+    elif kind == b"sealed":
+        boot_arena.slice(u8, 1)
     elif kind == b"stack":
         exhaust_stack()
     else:
-        console.line(b"usage: crash assert|bounds|null|unmapped|code|guard|stack")
+        console.line(b"usage: crash assert|bounds|null|unmapped|code|guard|sealed|stack")
