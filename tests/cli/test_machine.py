@@ -1,7 +1,10 @@
 """merlion run: which accelerator, which command line, and the console's protocol."""
 
 import socket
+import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -132,7 +135,7 @@ while True:
 
 
 @pytest.fixture
-def guest() -> Guest:
+def guest() -> Iterator[Guest]:
     with Guest([sys.executable, "-c", SHELL]) as found:
         yield found
 
@@ -186,3 +189,9 @@ def test_an_api_key_is_one_word() -> None:
         with pytest.raises(UserError, match="not a word") as refused:
             key_words(wrong)
         assert wrong not in str(refused.value)
+
+
+def test_the_version_is_the_packages() -> None:
+    command = [sys.executable, "-m", "merlion.cli", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == f"merlion {version('merlionos-inference')}\n"

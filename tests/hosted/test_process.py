@@ -18,6 +18,7 @@ from typing import Any
 import openai
 import pytest
 
+from bare.simd import LEVELS
 from merlion.cli.synth import SHAPES, synthesise
 
 START_SECONDS = 240.0  # The first start compiles the engine.
@@ -68,6 +69,13 @@ class Served:
             assert self.process.poll() is None, self.log.read_text()
             time.sleep(0.05)
         raise AssertionError(self.log.read_text())
+
+    def get(self, path: str) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        connection.request("GET", path)
+        found = json.loads(connection.getresponse().read())
+        connection.close()
+        return found
 
     def client(self) -> openai.OpenAI:
         url = f"http://127.0.0.1:{self.port}/v1"
@@ -138,7 +146,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
 def test_the_official_client_streaming_and_not(served: Served) -> None:
     client = served.client()
     name = client.models.list().data[0].id
-    assert name == "tiny"
+    assert name == "synthetic tiny"  # general.name of the file.
     whole = client.completions.create(
         model=name, prompt="ab", max_tokens=8, temperature=0, extra_body={"ignore_eos": True}
     )
@@ -193,6 +201,37 @@ def test_an_api_key_is_asked_for(model: str, tmp_path: Path) -> None:
     finally:
         guarded.process.kill()
         guarded.process.wait()
+
+
+def test_alias_and_number_of_slots(model: str, tmp_path: Path) -> None:
+    named = Served(model, tmp_path / "log", "--alias", "my model", "-np", "2")
+    try:
+        named.wait_for("ready")
+        assert named.client().models.list().data[0].id == "my model"
+        assert named.get("/props")["total_slots"] == 2
+        assert named.get("/v1/models/my%20model")["id"] == "my model"
+    finally:
+        named.process.kill()
+        named.process.wait()
+
+
+def test_a_type_without_kernel_is_named_with_what_to_do(tmp_path: Path) -> None:
+    path, tensor = tmp_path / "bf16.gguf", b"blk.1.attn_q.weight"
+    synthesise(SHAPES["tiny"], "tiny", "f16", 1, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(tensor) + len(tensor) + 4 + 2 * 8] = 30  # ggml's BF16.
+    path.write_bytes(data)
+    done = merlion("generate", str(path), "--prompt", "x")
+    assert done.returncode == 1
+    assert "blk.1.attn_q.weight: BF16" in done.stderr
+    assert "merlion model convert" in done.stderr
+
+
+def test_more_streams_than_requests_are_usual(model: str) -> None:
+    arguments = ["--streams", "40", "--tokens", "8", "--prompt-tokens", "8", "--repeats", "1"]
+    found = json_of("bench", model, *arguments)
+    assert found["streams_tokens_per_s"] > 0
+    assert found["machine"]["instructions"] in LEVELS
 
 
 def test_sigterm_ends_it_cleanly(served: Served) -> None:

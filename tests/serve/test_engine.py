@@ -16,6 +16,7 @@ from merlion.engine import engine as engine_module
 from merlion.engine import scheduler as scheduler_module
 from merlion.engine import team as team_module
 from merlion.serve import engine_backend, server
+from merlion.serve.limits import MODEL_NAME_BYTES_MAX
 
 DATA = reference_directory() / "data"
 STORIES = DATA / "stories260K.gguf"
@@ -160,7 +161,7 @@ def test_a_model_may_not_have_a_name_of_any_length(stories: Any) -> None:
     try:
         client = stories.connect()
         listed = client.call("/v1/models").json["data"][0]["id"]
-        assert listed == "€" * (engine_backend.MODEL_NAME_BYTES_MAX // 3)
+        assert listed == "€" * (MODEL_NAME_BYTES_MAX // 3)
         request = {"prompt": "Once", "max_tokens": 4, "temperature": 0}
         assert client.call("/v1/completions", request).json["model"] == listed
         assert client.call("/v1/completions", request | {"stream": True}).body.endswith(

@@ -1,7 +1,8 @@
 """The `merlion` command: one file a sub-command, imported when it is called."""
 
 import sys
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 
@@ -11,11 +12,29 @@ from merlion.cli.terminal import notes
 from merlion.hosted.errors import HostedError
 
 app = typer.Typer(
-    help="MerlionOS Inference: boot it, serve with it, build it.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        print(f"merlion {version('merlionos-inference')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show: Annotated[
+        bool,
+        typer.Option("--version", callback=show_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """MerlionOS Inference: boot it, serve with it, build it."""
+
+
 app.command()(run.run)
 app.command()(hosted.serve)
 app.command()(hosted.generate)

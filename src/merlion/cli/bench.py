@@ -35,10 +35,12 @@ def bench(
 ) -> None:
     """Time a model: prompt, answer, several answers; with the machine's limits beside them."""
     from merlion.hosted import benchmark, observation
+    from merlion.hosted.code import level
     from merlion.hosted.model import Settings
 
     plan = benchmark.Plan(prompt_tokens, tokens, streams, repeats=repeats)
-    settings = Settings(context=plan.context, sequences=streams, threads=threads)
+    lower = "lower --tokens, --prompt-tokens or --streams"
+    settings = Settings(context=plan.context, sequences=streams, threads=threads, lower=lower)
     machine = observation.machine()
     with load_model(model, settings) as loaded, notes.status("measuring"):
         if loaded.context < plan.context:
@@ -49,10 +51,12 @@ def bench(
             )
         report = benchmark.run(loaded, plan)
         name, used = loaded.path.name, loaded.threads
+        machine["instructions"] = level()
     if json:
         print_json({"model": name, "threads": used, "machine": machine, **report.as_json()})
         return
-    out.print(f"{name}, {used} threads, {machine['cpu']} ({machine['cpus']} CPUs)\n", markup=False)
+    where = f"{machine['cpu']} ({machine['cpus']} CPUs, {machine['instructions']})"
+    out.print(f"{name}, {used} threads, {where}\n", markup=False)
     out.print(speed_table(report))
     out.print(latency_table(report))
     for line in draw(report.bins()):

@@ -13,6 +13,8 @@ import typer
 from merlion.cli.errors import UserError
 from merlion.cli.paths import find_model
 from merlion.cli.terminal import bytes_progress, note, notes, out, print_json
+from merlion.engine.limits import SEQUENCE_COUNT_MAX
+from merlion.serve.limits import MODEL_NAME_BYTES_MAX
 
 if TYPE_CHECKING:
     from merlion.hosted.code import Code
@@ -78,7 +80,8 @@ def generate(
 
     # The prompt is not tokenised yet: it has at most a token a byte.
     context = len(prompt.encode("utf-8", "surrogateescape")) + tokens + 2
-    with load_model(model, Settings(context=context, threads=threads)) as loaded:
+    lower = "lower --tokens, or shorten the prompt"
+    with load_model(model, Settings(context=context, threads=threads, lower=lower)) as loaded:
         ids = loaded.encode(prompt, parse_special=True, prompt=True)
         params = GenerateParams(max_tokens=tokens, temperature=temperature, seed=seed)
         answer = loaded.generate(ids, params)
@@ -197,6 +200,19 @@ def serve(
     ctx_size: Annotated[
         int, typer.Option("--ctx-size", min=16, help="Tokens of one conversation.")
     ] = CONTEXT_SERVED,
+    parallel: Annotated[
+        int,
+        typer.Option(
+            "--parallel",
+            "-np",
+            min=1,
+            max=SEQUENCE_COUNT_MAX,
+            help="Answers computed together; each has room for --ctx-size tokens.",
+        ),
+    ] = SEQUENCES_SERVED,
+    alias: Annotated[
+        str, typer.Option("--alias", help="The model's id in the API; else the file's own name.")
+    ] = "",
     api_key: Annotated[
         str,
         typer.Option(
@@ -205,23 +221,30 @@ def serve(
     ] = "",
 ) -> None:
     """Serve the OpenAI API from this process. Ctrl-C ends it."""
+    if len(alias.encode("utf-8", "surrogateescape")) > MODEL_NAME_BYTES_MAX:
+        raise UserError("--alias: too long", f"at most {MODEL_NAME_BYTES_MAX} bytes")
     path = find_model(model)
     code = compile_code()
+    from merlion.hosted.code import level
     from merlion.hosted.main import Application
     from merlion.hosted.model import Settings
 
-    settings = Settings(context=ctx_size, sequences=SEQUENCES_SERVED, threads=threads)
+    settings = Settings(
+        context=ctx_size,
+        sequences=parallel,
+        threads=threads,
+        lower="lower --ctx-size or --parallel",
+    )
 
-    def ready(loaded: "Model") -> None:
-        refused = bytes(loaded.engine.chat_refused).decode()
+    def ready(loaded: "Model", refused: str) -> None:
         if refused:
             note(f"chat is off: {refused}")
         note(
-            f"ready: {path.name}, {loaded.threads} threads, context {loaded.context}, "
+            f"ready: {path.name}, {loaded.threads} threads, {level()}, context {loaded.context}, "
             f"read in {loaded.read_seconds:.2f} s, prepared in {loaded.prepare_seconds:.2f} s"
         )
 
-    application = Application(code, path, host, port, settings, api_key.encode())
+    application = Application(code, path, host, port, settings, api_key.encode(), alias.encode())
     where = application.sockets.address
     note(f"listening on http://{where[0]}:{where[1]}/v1")
     with loading_progress(path.name) as progress:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bare.compiler.host import host_levels
-from bare.simd import LEVELS, set_level
+from bare.simd import LEVELS, level_name, set_level
 from merlion.engine.engine import Engine
 from merlion.engine.scheduler import Scheduler
 from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
@@ -61,6 +61,11 @@ def host_level() -> int:
             f"one of {', '.join(LEVELS)}",
         )
     return max(level for level in host_levels() if level <= LEVELS.index(highest))
+
+
+def level() -> str:
+    """The instruction set that the engine uses, once `Code` is loaded."""
+    return bytes(level_name()).decode()
 
 
 class Code:

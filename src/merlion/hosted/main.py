@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from bare import Arena, Slice
+from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
 from merlion.engine.scheduler import Scheduler
 from merlion.hosted import memory
 from merlion.hosted.code import Code
@@ -21,10 +22,17 @@ from merlion.hosted.errors import HostedError
 from merlion.hosted.model import Model, Settings
 from merlion.hosted.sockets import Sockets
 from merlion.serve.engine_backend import EngineBackend
+from merlion.serve.limits import (
+    CONNECTIONS_MAX,
+    INPUT_BYTES,
+    LARGE_BODY_BYTES,
+    MIB,
+    OUTPUT_BYTES,
+)
 from merlion.serve.server import Server, ServerConfig
 
-# Buffers of all connections, the body buffer, and the prompt of the longest context.
-SERVER_BYTES = 512 << 20
+# Buffers of all connections, the shared one for large bodies, and what is little: 39 MiB.
+SERVER_BYTES = CONNECTIONS_MAX * (INPUT_BYTES + OUTPUT_BYTES) + LARGE_BODY_BYTES + MIB
 IDLE_S = 0.1  # Between looks at timers while nothing happens.
 LOADING_S = 0.02
 
@@ -40,8 +48,12 @@ class Application:
         port: int,
         settings: Settings,
         api_key: bytes = b"",
+        alias: bytes = b"",
     ) -> None:
-        """Open the port; the model is not loaded yet. Without `api_key` anybody may ask."""
+        """Open the port; the model is not loaded yet.
+
+        Without `api_key` anybody may ask; without `alias` the model has its own name.
+        """
         self._path, self._settings = path, settings
         self._stopping = False
         self._model: Model | None = None
@@ -49,8 +61,8 @@ class Application:
         self.progress: memory.Progress | None = None
         self.code = code
         self._storage = Arena(Slice.over(memory.anonymous(SERVER_BYTES)))
-        self._name = path.stem.encode()
-        self.backend: EngineBackend = EngineBackend.zeroed()
+        self._name = alias or os.fsencode(path.stem)
+        self.backend: EngineBackend = EngineBackend.zeroed(is_alias=bool(alias))
         self.code(EngineBackend.start)(self.backend, Slice.from_bytes(self._name), self._storage)
         self.server: Server = Server.zeroed()
         config = ServerConfig(
@@ -61,8 +73,11 @@ class Application:
         self.code(Server.start)(self.server, self._storage, config, self.backend)
         self.sockets = Sockets(self.code, self.server, host, port)
 
-    def run(self, ready: Callable[[Model], None]) -> None:
-        """Serve until a signal says stop. `ready` is told when the model is loaded."""
+    def run(self, ready: Callable[[Model, str], None]) -> None:
+        """Serve until a signal says stop.
+
+        `ready` is told when the model is loaded, and why it cannot chat (empty when it can).
+        """
         handlers = {s: signal.signal(s, self._stop) for s in (signal.SIGINT, signal.SIGTERM)}
         loader = threading.Thread(target=self._load, name="loader", daemon=True)
         loader.start()
@@ -70,8 +85,8 @@ class Application:
             while loader.is_alive() and not self._stopping:
                 self._exchange(LOADING_S)
             if not self._stopping:
-                model = self._attach()
-                ready(model)
+                model, refused = self._attach()
+                ready(model, refused)
                 self._serve(model)
         finally:
             self.sockets.close()
@@ -93,15 +108,16 @@ class Application:
         except BaseException as error:
             self._failure = error
 
-    def _attach(self) -> Model:
+    def _attach(self) -> tuple[Model, str]:
+        """The loaded model, served from now on; and why it cannot chat."""
         if self._failure is not None:
             raise self._failure
         model = self._model
         if model is None:
             raise HostedError(f"{self._path} was not loaded")
         attach = self.code(EngineBackend.attach)
-        attach(self.backend, model.engine, model.scheduler, model.arena)
-        return model
+        error = attach(self.backend, model.engine, model.scheduler, model.arena)
+        return model, "" if error is None else CHAT_TEMPLATE_MESSAGES[error].decode()
 
     def _exchange(self, timeout_s: float) -> None:
         """Read, let the server work, send."""

@@ -48,7 +48,7 @@ def anonymous(size: int) -> mmap.mmap:
     except OSError as error:
         raise HostedError(
             f"cannot reserve {whole >> 20} MiB: {error.strerror}",
-            "lower --ctx-size, or raise the limit on virtual memory (ulimit -v)",
+            "raise the limit on virtual memory (ulimit -v)",
         ) from error
     huge_pages(memory)
     return memory

@@ -19,7 +19,7 @@ from merlion.hosted.errors import HostedError
 from merlion.hosted.threads import Helpers, default_threads
 
 CONTEXT_DEFAULT = 4096
-REQUESTS_MAX = 16
+REQUESTS_MIN = 16  # Running and waiting; twice the sequences, where that is more.
 MEBIBYTE = 1 << 20
 # What to do when the engine refuses a file; the rest depends on the command (Settings.lower).
 LOAD_FIXES = {
@@ -97,7 +97,8 @@ class Model:
         if error is not None:
             raise self._refused(error)
         self.scheduler: Scheduler = self.arena.alloc(Scheduler)
-        if not code(Scheduler.init)(self.scheduler, self.engine, self.arena, REQUESTS_MAX):
+        requests = max(REQUESTS_MIN, 2 * config.sequences)
+        if not code(Scheduler.init)(self.scheduler, self.engine, self.arena, requests):
             raise HostedError("not enough memory for the requests", self.settings.lower)
 
     def _refused(self, error: LoadError) -> HostedError:

@@ -8,9 +8,8 @@ from bare import Bytes, Slice, Struct, u8, u64, usize
 from bare.text import Writer
 from bare.unsafe import slice_at
 from merlion.engine.chat_template import CHAT_TEMPLATE_MESSAGES
-from merlion.engine.engine import EngineConfig, LoadError
+from merlion.engine.engine import EngineConfig, LoadError, LoadStage
 from merlion.engine.gguf import MAGIC
-from merlion.engine.gguf_value import Lookup
 from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.clock import now_ns
 from merlion.kernel.config import config
@@ -136,9 +135,6 @@ class Model(Struct):
         smp.end_computing()
         if error is not None:
             return fail_load(error)
-        name = engine.gguf.string(b"general.name")
-        if not isinstance(name, Lookup) and len(name) > 0:
-            backend.model = name
         if not scheduler.init(engine, arena, max(REQUESTS_MIN, 2 * config.parallel)):
             return fail(b"not enough memory for the requests: lower ctx=", b"")
         chat = backend.attach(engine, scheduler, arena)
@@ -239,6 +235,15 @@ def fail_load(error: LoadError) -> bool:
     if len(error.subject) > 0:
         console.write(b": ")
         write_plain(console.out, error.subject)
+    if len(error.type) > 0:
+        console.write(b" is ")
+        write_plain(console.out, error.type)
+    if error.needed > 0:
+        console.write(b": ")
+        console.out.unsigned((error.needed + MEBIBYTE - 1) // MEBIBYTE)
+        console.write(b" MiB needed; give the machine more")
+    if error.stage == LoadStage.CACHE:
+        console.write(b", or lower ctx=")
     console.line(b"")
     return False
 

@@ -1,15 +1,18 @@
 """The engine as the server sees it: prompts become tokens here, requests go to the scheduler.
 
-`start` gives it a name while the model is still being read; `attach` the loaded engine. A model
-whose chat template is not recognised still serves /v1/completions; chat is refused by name.
+`start` gives it a name while the model is still being read; `attach` the loaded engine, and the
+name that the file gives itself, unless the user has chosen one. A model whose chat template is not
+recognised still serves /v1/completions; chat is refused by name.
 """
 
 from bare import Arena, Bytes, Slice, Struct, u8, u32, u64, usize
 from merlion.engine.chat_template import ChatTemplate, ChatTemplateError
 from merlion.engine.engine import Engine
+from merlion.engine.gguf_value import Lookup
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import FinishReason, Scheduler, SlotState, SubmitError
 from merlion.engine.tokenizer import TokenizeError
+from merlion.serve.limits import MODEL_NAME_BYTES_MAX
 from merlion.serve.outcome import Finish, PromptError, Refusal
 from merlion.serve.utf8 import prefix_length
 
@@ -17,14 +20,13 @@ from merlion.serve.utf8 import prefix_length
 PROMPT_CONTEXTS = 4
 # Text of one message: no vocabulary in use has an average token this long.
 MESSAGE_BYTES_A_TOKEN = 64
-# Every event repeats it (and limits.EVENT_ROOM_BYTES counts on this).
-MODEL_NAME_BYTES_MAX = 96
 
 
 class EngineBackend(Struct):
     """One engine, its scheduler, and the prompt being put together."""
 
     model: Bytes
+    is_alias: bool  # The user has named the model: what the file calls itself does not count.
     engine: Engine | None
     scheduler: Scheduler | None
     template: ChatTemplate
@@ -48,6 +50,9 @@ class EngineBackend(Struct):
         text_max = context * MESSAGE_BYTES_A_TOKEN
         error = self.template.load(engine.gguf, engine.tokenizer, arena, text_max)
         self.knows_template = error is None
+        name = engine.gguf.string(b"general.name")
+        if not self.is_alias and not isinstance(name, Lookup) and len(name) > 0:
+            self.model = name
         self.engine = engine
         self.scheduler = scheduler
         return error

@@ -30,6 +30,8 @@ JSON_DEPTH_MAX = 64
 
 # Text of one event. Escaping grows a byte to at most six, so an event fits EVENT_ROOM_BYTES.
 EVENT_TEXT_BYTES_MAX = 512
+# The model's id, which every event repeats, is in the 1,024 bytes.
+MODEL_NAME_BYTES_MAX = 96
 EVENT_ROOM_BYTES = 6 * EVENT_TEXT_BYTES_MAX + 1024
 assert EVENT_ROOM_BYTES < OUTPUT_BYTES
 MESSAGES_MAX = 4096

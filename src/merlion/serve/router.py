@@ -7,8 +7,11 @@ to be.
 from dataclasses import dataclass
 from enum import IntEnum
 
-from bare import Bytes, usize
+from bare import Bytes, u8, usize
+from merlion.serve.body import hex_value
 from merlion.serve.http import Method
+
+PERCENT = 0x25
 
 
 class Endpoint(IntEnum):
@@ -72,10 +75,24 @@ def find_endpoint(target: Bytes) -> Endpoint:
     return Endpoint.NONE
 
 
-def model_in_path(target: Bytes) -> Bytes:
-    """The id in `/v1/models/{id}`. Ids may hold slashes."""
-    start: usize = len(MODEL_PREFIX)
-    return resource_path(target)[start:]
+def names_model(target: Bytes, name: Bytes) -> bool:
+    """Say whether `/v1/models/{id}` is about `name`. Ids may hold slashes, and anything as %XX."""
+    path = resource_path(target)
+    at: usize = len(MODEL_PREFIX)
+    for wanted in name:
+        if at >= len(path):
+            return False
+        byte = path[at]
+        at += 1
+        if byte == PERCENT and at + 1 < len(path):
+            high = hex_value(path[at])
+            low = hex_value(path[at + 1])
+            if high < 16 and low < 16:
+                byte = u8(high * 16 + low)
+                at += 2
+        if byte != wanted:
+            return False
+    return at == len(path)
 
 
 def takes_post(endpoint: Endpoint) -> bool:

@@ -49,7 +49,7 @@ from merlion.serve.router import (
     allows,
     find_endpoint,
     is_public,
-    model_in_path,
+    names_model,
 )
 
 NOBODY = 0xFFFF_FFFF
@@ -225,7 +225,7 @@ class Service(Struct):
         backend = self.backend
         out = Writer(self.scratch)
         if endpoint == Endpoint.MODEL:
-            if model_in_path(connection.head.target) != backend.model_name():
+            if not names_model(connection.head.target, backend.model_name()):
                 self.reply_error(connection, no_model())
                 return
             write_model(out, backend.model_name(), self.unix_s(0), backend.context_tokens())
