@@ -16,7 +16,7 @@ from bare.simd import level_name
 from merlion.hosted import observation
 from merlion.hosted.benchmark import Stopwatch
 from merlion.hosted.code import Code
-from merlion.hosted.limits import Limits
+from merlion.hosted.measure import Limits
 from merlion.hosted.model import Model, Settings
 
 

@@ -13,7 +13,7 @@ import results
 from bare.simd import set_level
 from merlion.hosted import observation
 from merlion.hosted.code import host_level
-from merlion.hosted.limits import Limits
+from merlion.hosted.measure import Limits
 from merlion.hosted.threads import default_threads
 
 

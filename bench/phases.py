@@ -23,7 +23,7 @@ from merlion.engine.model import Layer
 from merlion.engine.tensor import Matrix
 from merlion.hosted import memory
 from merlion.hosted.code import host_level
-from merlion.hosted.limits import Limits
+from merlion.hosted.measure import Limits
 from merlion.hosted.threads import pin
 
 ENTRIES = (Engine.load, timed_pass)

@@ -14,7 +14,7 @@ impl = implementations("merlion.serve.router")
     [
         (b"/v1/models/my%20model", True),
         (b"/models/my model", True),
-        (b"/v1/models/%6dy%20model?x=1", True),
+        (b"/v1/models/%6dy%20model", True),
         (b"/v1/models/%6Dy%20model", True),
         (b"/v1/models/my%20mode", False),
         (b"/v1/models/my%20model%20", False),

@@ -2,7 +2,7 @@
 
 from bare import Slice, i8, i32, stack, u8, unchecked, unroll, usize
 from bare.cpu import prefetch_l2
-from bare.simd import Vec, dot4, multiversion
+from bare.simd import Vec, dot4, dot4_small, exact_dot4, multiversion
 
 CHAINS = 12  # Independent products of a vector in a round: more than the units' latency hides.
 READ_STEP_BYTES = 256  # What `read_all` reads in one go with the widest vectors.
@@ -30,11 +30,15 @@ def multiply_int8(data: Slice[u8], rounds: usize) -> i32:
     """`rounds` times CHAINS independent int8 multiply-adds of a vector."""
     assert len(data) >= 1028
     sums = stack(Vec[i32], CHAINS)
-    left = Vec[u8].load(data, 0)
+    left = Vec[u8].load(data, 0) & Vec[u8].splat(127)  # As dot4_small wants it.
     for i in range(rounds):
         right = Vec[i8].broadcast4(data, i % 256 * 4)
         for j in unroll(CHAINS):
-            sums[j] = dot4(sums[j], left, right)
+            # What the kernels use: exact where one instruction is, else with sums of 16 bits.
+            if exact_dot4():
+                sums[j] = dot4(sums[j], left, right)
+            else:
+                sums[j] = dot4_small(sums[j], left, right)
     total = sums[0]
     for i in unroll(CHAINS):
         total = total + sums[i]

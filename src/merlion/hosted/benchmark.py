@@ -15,7 +15,7 @@ from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
 from merlion.hosted import observation
 from merlion.hosted.distribution import Bin, describe, histogram, median
 from merlion.hosted.errors import HostedError
-from merlion.hosted.limits import Limits
+from merlion.hosted.measure import Limits
 from merlion.hosted.model import Model
 
 SEED = 1
