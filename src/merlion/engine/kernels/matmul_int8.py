@@ -24,6 +24,7 @@ from merlion.engine.tensor import Matrix
 
 SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
 LINE = 64
+AHEAD_BYTES = 4096  # What many rows ask for before it is needed, of each group.
 
 
 class Packing:
@@ -31,7 +32,7 @@ class Packing:
 
     IS_NIBBLES: ClassVar[bool] = True
     BYTES: ClassVar[int] = 256  # Of a block of a group.
-    AHEAD: ClassVar[int] = 16  # Blocks, asked for before they are needed.
+    AHEAD: ClassVar[int] = 16  # Blocks that one row asks for before they are needed.
     BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
     HAS_MINIMUM: ClassVar[bool] = False
 
@@ -136,7 +137,12 @@ def multiply_row[P: Packing](
     total = Vec[f32].splat(0.0)
     for block in range(blocks):
         at = group * blocks + block
-        prefetch_block(packing, matrix, at + packing.AHEAD)
+        # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
+        # be in the L1 cache. Bytes are loaded as they are.
+        if packing.IS_NIBBLES:
+            prefetch_near(packing, matrix, at + packing.AHEAD)
+        else:
+            prefetch_far(packing, matrix, at + packing.AHEAD)
         weights = stack(Vec[u8], 8)
         unpack(packing, matrix, at, part, weights, 0)
         x = block * inputs.rows
@@ -168,7 +174,7 @@ def multiply_slab[P: Packing, G: Groups](
 ) -> None:
     """totals [input][group] += lanes [part, part + lanes) of `groups.COUNT` groups."""
     blocks = matrix.blocks
-    ahead_blocks = packing.AHEAD
+    ahead_blocks = AHEAD_BYTES // packing.BYTES
     for block in range(blocks):
         # The block to fetch ahead: of this pass, or at the beginning of the next.
         ahead = group * blocks + block + ahead_blocks
@@ -176,7 +182,7 @@ def multiply_slab[P: Packing, G: Groups](
             ahead += (groups.COUNT - 1) * blocks
         weights = stack(Vec[u8], 8 * groups.COUNT)
         for g in unroll(groups.COUNT):
-            prefetch_block(packing, matrix, ahead + g * blocks)
+            prefetch_far(packing, matrix, ahead + g * blocks)
             unpack(packing, matrix, (group + g) * blocks + block, part, weights, g * 8)
         for c in range(rows):
             x = block * inputs.rows + start + c
@@ -219,20 +225,23 @@ def put[G: Groups](
 
 
 @unchecked("a prefetch does not fault")
-def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
-    """Ask for a block of a group, which need not exist.
-
-    Unpacking nibbles fills the processor's window, so that loads start late: those lines must be in
-    the L1 cache. Bytes are loaded as they are, and only the L2 cache is worth filling ahead.
-    """
+def prefetch_near[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
+    """Ask for a block of a group, which need not exist, to the L1 cache."""
     for line in unroll(packing.BYTES // LINE):
-        if packing.IS_NIBBLES:
-            prefetch(matrix.quants, at * packing.BYTES + line * LINE)
-        else:
-            prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
+        prefetch(matrix.quants, at * packing.BYTES + line * LINE)
     prefetch(matrix.scales, at * GROUP)
     if packing.HAS_MINIMUM:
         prefetch(matrix.minimums, at * GROUP)
+
+
+@unchecked("a prefetch does not fault")
+def prefetch_far[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
+    """Ask for a block of a group, which need not exist, to the L2 cache."""
+    for line in unroll(packing.BYTES // LINE):
+        prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
+    prefetch_l2(matrix.scales, at * GROUP)
+    if packing.HAS_MINIMUM:
+        prefetch_l2(matrix.minimums, at * GROUP)
 
 
 @unchecked("the caller asserted the ranges")
