@@ -23,6 +23,7 @@ from merlion.cli.guest import Guest, print_raw
 from merlion.cli.paths import IMAGE, find_model
 from merlion.cli.qemu import GUEST_PORT, MACHINES, MEBIBYTE, Machine, memory_for, parse_size
 from merlion.cli.terminal import note
+from merlion.engine.limits import SEQUENCE_COUNT_MAX
 
 LEAVE_KEY = 0x1D  # Ctrl-], as telnet's.
 CORES_MAX = 64
@@ -30,6 +31,7 @@ BOOT_SECONDS = 120.0
 COMMAND_SECONDS = 3600.0
 POWER_OFF_SECONDS = 30.0
 KEYS_READ = 256
+PARALLEL_HELP = "Answers computed together; 0: as many as the machine does by itself."
 
 
 def run(
@@ -59,6 +61,9 @@ def run(
             "--api-key", envvar="MERLION_API_KEY", help="Clients must send it. Empty: anybody may."
         ),
     ] = "",
+    parallel: Annotated[
+        int, typer.Option("--parallel", "-np", min=0, max=SEQUENCE_COUNT_MAX, help=PARALLEL_HELP)
+    ] = 0,
     append: Annotated[
         list[str] | None, typer.Option("--append", help="A word of the kernel command line.")
     ] = None,
@@ -77,10 +82,9 @@ def run(
     build_image()
     choice = choose(accel)
     words = [*(append or []), *key_words(api_key)]
-    if serve is not None:
-        words.append(f"serve={GUEST_PORT}")
-    if leave:
-        words.append("panic=exit")
+    words += [f"parallel={parallel}"] if parallel else []
+    words += [f"serve={GUEST_PORT}"] if serve is not None else []
+    words += ["panic=exit"] if leave else []
     wanted = Machine(
         kernel=IMAGE,
         accelerator=choice.accelerator,
@@ -92,11 +96,16 @@ def run(
         words=words,
     )
     note(f"accelerator: {choice.accelerator.upper()} ({choice.reason})")
-    what = f", disk {disk.name}" if disk is not None else ""
-    note(f"{machine}, {wanted.cores} cores, {wanted.memory // MEBIBYTE} MiB{what}")
-    if serve is not None:
-        note(f"API: http://127.0.0.1:{serve}/v1")
+    describe(wanted)
     raise typer.Exit(boot(wanted, execute or [], leave, log, timeout))
+
+
+def describe(machine: Machine) -> None:
+    """Say what is about to be booted."""
+    what = f", disk {machine.disk.name}" if machine.disk is not None else ""
+    note(f"{machine.machine}, {machine.cores} cores, {machine.memory // MEBIBYTE} MiB{what}")
+    if machine.host_port is not None:
+        note(f"API: http://127.0.0.1:{machine.host_port}/v1")
 
 
 def key_words(api_key: str) -> list[str]:
