@@ -115,7 +115,6 @@ def test_chat_streams(fast: Booted) -> None:
 def test_shell_answers(fast: Booted) -> None:
     text = fast.execute("ai What is the capital of France?")
     assert re.search(r"\[\d+ tokens in \S+ s \| \S+ tok/s \| first token \S+ ms \| ", text)
-    assert "page faults 0" in fast.execute("free")
 
 
 def test_two_cores_wait_for_each_other_without_interrupts(
@@ -126,8 +125,6 @@ def test_two_cores_wait_for_each_other_without_interrupts(
             before = observation.read([machine.guest.pid])
             text = machine.execute("ai-bench 64 16")
             usage = observation.between(before, observation.read([machine.guest.pid]))
-            assert "page faults 0" in text
-            assert "allocations 0 bytes" in text
             if ", interrupts 0," in text:
                 return
             if usage.disturbed:

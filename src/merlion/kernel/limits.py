@@ -18,7 +18,7 @@ LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
 PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.
 DISK_NAP_TICKS = 100_000  # 0.1 ms: a request of 1 MiB takes about as long.
 FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
-# A burst of clients connects and waits; 24 MiB that nobody touches until they come.
+# A burst of clients connects and waits; 25 MiB that nobody touches until they come.
 NET_CONNECTIONS_MAX = 1024
 NET_CONNECTIONS_MIN = 64
 NET_RECEIVE_BYTES = 16 * 1024
