@@ -100,11 +100,6 @@ def xsetbv(index: int, value: int) -> None:
     extended_registers[index] = value
 
 
-def read_cr0() -> int:
-    """Processor mode."""
-    return control_registers.get(0, 0)
-
-
 def read_cr2() -> int:
     """Address of the last page fault."""
     return control_registers.get(2, 0)
@@ -118,11 +113,6 @@ def read_cr3() -> int:
 def read_cr4() -> int:
     """Processor extensions."""
     return control_registers.get(4, 0)
-
-
-def write_cr0(value: int) -> None:
-    """Set the processor mode."""
-    control_registers[0] = value
 
 
 def write_cr3(value: int) -> None:

@@ -18,8 +18,9 @@ from typing import Any
 
 from merlion.cli.accelerator import Accelerator, detect
 from merlion.cli.guest import Guest
-from merlion.cli.paths import IMAGE, reference_directory
+from merlion.cli.paths import IMAGE
 from merlion.cli.qemu import GUEST_PORT, MEBIBYTE, Machine, memory_for
+from tests.models import reference_directory
 
 BOOT_SECONDS = 60.0
 COMMAND_SECONDS = 60.0

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bare import Arena, Slice, static, u8, u32
-from merlion.cli.paths import model_directory, reference_directory
+from merlion.cli.paths import model_directory
 from merlion.engine.gguf import Gguf
 from merlion.engine.tokenizer import Tokenizer
-from tests.models import find_file
+from tests.models import find_file, reference_directory
 
 DATA = reference_directory() / "data"
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -11,12 +11,13 @@ import pytest
 
 from bare import Arena, static, u8
 from bare.testing import compiled
-from merlion.cli.paths import model_directory, reference_directory
+from merlion.cli.paths import model_directory
 from merlion.engine import engine as engine_module
 from merlion.engine import scheduler as scheduler_module
 from merlion.engine import team as team_module
 from merlion.serve import engine_backend, server
 from merlion.serve.limits import MODEL_NAME_BYTES_MAX
+from tests.models import reference_directory
 
 DATA = reference_directory() / "data"
 STORIES = DATA / "stories260K.gguf"

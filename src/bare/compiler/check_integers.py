@@ -49,7 +49,7 @@ class IntegerChecker(StoreChecker):
         kind = self.result_type(node, op, left, right, a, b)
         low, high = interval_of(op, a, b)
         mode = "ring" if ring else self.mode(a, b, low, high)
-        low, high = self.clip(mode, kind, a, b, low, high)
+        low, high = self.clip(mode, kind, low, high)
         mode = self.unless_unchecked(mode)
         if op in ("and", "or", "xor") and not ring:
             mode = "plain"
@@ -98,7 +98,7 @@ class IntegerChecker(StoreChecker):
         """Without checks the same interval holds, as the reason says that nothing overflows."""
         return "plain" if self.unchecked and mode != "ring" else mode
 
-    def clip(self, mode: str, kind: Any, a: Node, b: Node, low: int, high: int) -> tuple[int, int]:
+    def clip(self, mode: str, kind: Any, low: int, high: int) -> tuple[int, int]:
         """The interval after the check of `mode`."""
         if mode == "ring":
             return (0, ty.U64_MAX)
@@ -157,7 +157,7 @@ class IntegerChecker(StoreChecker):
         if mode == "unsigned":
             mode = "wide" if value.high > ty.I64_MAX else "signed"
         kind = value.type if value.type.signed else ty.INT
-        low, high = self.clip(mode, kind, zero, value, low, high)
+        low, high = self.clip(mode, kind, low, high)
         mode = self.unless_unchecked(mode)
         return Node("sub", kind, (zero, value), mode, self.span(node), low, high)
 

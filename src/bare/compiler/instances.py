@@ -164,7 +164,7 @@ class Instances:
             ],
             ty.substitute(signature.result, mapping),
         )
-        function = self._declare(source, owner, mapping, level, concrete)
+        function = self._declare(source, mapping, level, concrete)
         self.known[key] = function
         if level + 1 in SHARING and variant(written, level + 1) is not source:
             function.operations.add(LEVELS[level + 1])
@@ -233,7 +233,6 @@ class Instances:
     def _declare(
         self,
         source: FunctionType,
-        owner: Any,
         mapping: dict[Any, Any],
         level: int,
         signature: Signature,

@@ -68,7 +68,7 @@ class StaticNames:
 
     def _walk(self, holder: Any, path: Path, depth: int) -> None:
         module, steps = path
-        for step, value in _parts(holder, self._packages):
+        for step, value in _parts(holder):
             here = (module, (*steps, step))
             if isinstance(value, (Slice, Array)) or is_struct(type(value)):
                 allocation = value._allocation_
@@ -89,7 +89,7 @@ class StaticNames:
         return type(value).__module__.partition(".")[0] in self._packages
 
 
-def _parts(holder: Any, packages: set[str]) -> Iterator[tuple[tuple[str, Key], Any]]:
+def _parts(holder: Any) -> Iterator[tuple[tuple[str, Key], Any]]:
     """What can be reached in one step."""
     if isinstance(holder, (tuple, list)):
         yield from ((("[", i), value) for i, value in enumerate(holder))

@@ -1,4 +1,4 @@
-"""Where things lie: the checkout, what was built, the models, the reference data."""
+"""Where things lie: the checkout, what was built, the models."""
 
 import os
 from pathlib import Path
@@ -16,15 +16,6 @@ def model_directory() -> Path:
     """`$MERLION_MODEL_DIR`, else models/ of the checkout."""
     chosen = os.environ.get("MERLION_MODEL_DIR")
     return Path(chosen) if chosen else ROOT / "models"
-
-
-def reference_directory() -> Path:
-    """The reference data: `$MERLION_SHARED`, else shared/ beside or in the checkout."""
-    chosen = os.environ.get("MERLION_SHARED")
-    if chosen:
-        return Path(chosen)
-    inside = ROOT / "shared"
-    return inside if inside.is_dir() else ROOT.parent / "shared"
 
 
 def find_model(name: str) -> Path:

@@ -105,7 +105,7 @@ def process_ack(tcp: TcpTable, connection: Connection, segment: Segment, now_ns:
     if connection.sack and connection.outstanding():
         take_sack(connection, segment.options)
     if seq_lt(connection.snd_una, ack):
-        retire(tcp, connection, ack, now_ns)
+        retire(connection, ack, now_ns)
     elif ack == connection.snd_una and is_duplicate(connection, segment):
         on_duplicate(tcp, connection)
     if connection.tail_probed:
@@ -151,7 +151,7 @@ def take_sack(connection: Connection, options: Bytes) -> None:
         connection.sacked.add(start, end)
 
 
-def retire(tcp: TcpTable, connection: Connection, ack: u32, now_ns: u64) -> None:
+def retire(connection: Connection, ack: u32, now_ns: u64) -> None:
     """SND.UNA advances to `ack`."""
     acknowledged = seq_diff(ack, connection.snd_una)
     flight = seq_diff(connection.snd_max, connection.snd_una)
@@ -338,7 +338,7 @@ def receive_syn_sent(tcp: TcpTable, connection: Connection, segment: Segment, no
     take_syn(tcp, connection, segment, now_ns)
     connection.heard_at = now_ns
     if acknowledges:
-        retire(tcp, connection, segment.acknowledgment, now_ns)
+        retire(connection, segment.acknowledgment, now_ns)
         enter_established(tcp, connection, segment, now_ns)
         if connection.syn_lost and connection.rtt.srtt == 0:
             connection.rtt.rto = RTO_SYN_LOST

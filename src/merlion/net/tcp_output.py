@@ -237,7 +237,7 @@ def transmit_piece(
     if piece.fin:
         flags |= Flags.FIN
         end = seq_add(end, 1)
-    write_header(tcp, connection, piece.sequence, flags, at, out, now_ns)
+    write_header(connection, piece.sequence, flags, at, out, now_ns)
     seal(tcp.address, connection.address, out[:end_of_payload])
     if seq_lt(piece.sequence, connection.snd_max):
         tcp.counters.retransmits += 1
@@ -263,14 +263,13 @@ def transmit_bare(
     header_bytes = usize(connection.header_bytes())
     if connection.sack and connection.missing.count > 0:
         header_bytes += emit_sack(connection, out[header_bytes:HEADER_MAX])
-    write_header(tcp, connection, sequence, Flags.ACK, header_bytes, out, now_ns)
+    write_header(connection, sequence, Flags.ACK, header_bytes, out, now_ns)
     seal(tcp.address, connection.address, out[:header_bytes])
     tcp.counters.segments_out += 1
     return header_bytes
 
 
 def write_header(
-    tcp: TcpTable,
     connection: Connection,
     sequence: u32,
     flags: u8,

@@ -22,7 +22,6 @@ STATUS_ACKNOWLEDGE = 1
 STATUS_DRIVER = 2
 STATUS_DRIVER_OK = 4
 STATUS_FEATURES_OK = 8
-STATUS_NEEDS_RESET = 64
 STATUS_FAILED = 128
 
 # Feature bits that belong to no device type (section 6).
