@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from bare.simd import LEVELS
 from merlion.cli.paths import ROOT
 from tests.boot.machines import TINY_MODEL, Booted, hosted_text
 
@@ -42,6 +43,7 @@ def test_bench_as_json(tiny: Booted) -> None:
     assert report["schema"] == 1
     plan = {"prompt_tokens": 16, "tokens": 32, "streams": 3, "stream_tokens": 32, "repeats": 1}
     assert report["plan"] == plan
+    assert report["machine"]["instructions"] in LEVELS
     assert report["decode_usage"]["interrupts"] == 0
     times = report["inter_token_ms"]
     assert times["count"] == 31

@@ -4,10 +4,11 @@ docs/performance.md lists them. What is not measured is null.
 """
 
 from bare import Bytes, f64, u64, usize
+from bare.simd import level_name
 from bare.text import Writer
 from merlion.engine.limits import HISTOGRAM_BINS
 from merlion.kernel.arch.x86_64 import smp
-from merlion.kernel.arch.x86_64.features import features, level_text
+from merlion.kernel.arch.x86_64.features import features
 from merlion.kernel.console import console
 from merlion.kernel.inference import backend, engine
 from merlion.kernel.limits import BENCH_STREAM_TOKENS
@@ -51,7 +52,7 @@ def machine(out: Writer) -> None:
     begin(out, b"machine")
     string(out, b"cpu", features.name())
     integer(out, b"cpus", smp.cores.count)
-    string(out, b"instructions", level_text(features.level))
+    string(out, b"instructions", level_name())
     integer(out, b"page_bytes", PAGE_BYTES[page_tables.level_max])
     out.byte(0x7D)
 
