@@ -212,6 +212,7 @@ def test_bad_fields(stage: Any, kit: Any, fields: Any, param: str) -> None:
     reply = client.call("/v1/chat/completions", kit.chat() | fields)
     error = check_error(reply, 400, "invalid_request_error", param=param)
     assert error["message"]
+    assert param != "max_tokens" or "or -1" in error["message"]
     assert stage.busy_slots == 0
     assert client.call("/health").status == 200  # The connection goes on.
 

@@ -136,7 +136,7 @@ class Model(Struct):
         if error is not None:
             return fail_load(error)
         if not scheduler.init(engine, arena, max(REQUESTS_MIN, 2 * config.parallel)):
-            return fail(b"not enough memory for the requests: lower ctx=", b"")
+            return fail(b"not enough memory for the requests: lower ctx= or parallel=", b"")
         chat = backend.attach(engine, scheduler, arena)
         if chat is not None:
             console.write(CHAT_TEMPLATE_MESSAGES[chat])
@@ -243,7 +243,7 @@ def fail_load(error: LoadError) -> bool:
         console.out.unsigned((error.needed + MEBIBYTE - 1) // MEBIBYTE)
         console.write(b" MiB needed; give the machine more")
     if error.stage == LoadStage.CACHE:
-        console.write(b", or lower ctx=")
+        console.write(b", or lower ctx= or parallel=")
     console.line(b"")
     return False
 
