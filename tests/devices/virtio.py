@@ -340,10 +340,9 @@ class NetModel(VirtioModel):
     def __init__(self, *, queue_size: int = 256, features: int = 1 << 5 | 1 << 15 | 1 << 16):
         super().__init__(features=features | 0b11 | 1 << 17, queue_sizes=[queue_size, queue_size])
         self.sent: list[bytes] = []
-        self.link_up = True
 
     def config_bytes(self) -> bytes:
-        return self.MAC + int(self.link_up).to_bytes(2, "little") + bytes(24)
+        return self.MAC + b"\1\0" + bytes(24)
 
     def run(self, index: int) -> None:
         if index == 1:

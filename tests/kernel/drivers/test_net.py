@@ -37,9 +37,6 @@ def test_both_ways(machine: Machine, attach) -> None:  # type: ignore[no-untyped
     nic = VirtioNet.zeroed()
     assert nic.init(attach(machine, model), memory()) is None
     assert bytes(nic.mac) == NetModel.MAC
-    assert nic.is_link_up()
-    model.link_up = False
-    assert not nic.is_link_up()
 
     assert receive(nic) == b""
     assert model.deliver(frame_of(60))
@@ -194,7 +191,6 @@ def test_parts_that_are_not_there(machine: Machine) -> None:
 def test_without_mac(machine: Machine) -> None:
     nic = start(machine, NetModel(queue_size=SIZE, features=0))
     assert bytes(nic.mac) == bytes(DEFAULT_MAC)
-    assert nic.is_link_up()
 
 
 def test_start_up_failures(machine: Machine) -> None:

@@ -18,12 +18,9 @@ from merlion.kernel.drivers.virtio.registers import (
     DESCRIPTOR_WRITE,
     NET_FEATURE_MAC,
     NET_FEATURE_MRG_RXBUF,
-    NET_FEATURE_STATUS,
     NET_HEADER_BYTES,
     NET_MAC,
     NET_RECEIVE_QUEUE,
-    NET_STATUS,
-    NET_STATUS_LINK_UP,
     NET_TRANSMIT_QUEUE,
     NetHeader,
 )
@@ -50,7 +47,7 @@ DEFAULT_MAC = (
     0x52,
 )  # Locally administered, when the device has none.
 
-WANTED = NET_FEATURE_MAC | NET_FEATURE_STATUS | NET_FEATURE_MRG_RXBUF
+WANTED = NET_FEATURE_MAC | NET_FEATURE_MRG_RXBUF
 
 
 def nic_error(error: VirtioError) -> NicError:
@@ -79,7 +76,6 @@ class VirtioNet(Struct):
     free: Slice[u16]  # A stack of transmit buffers.
     free_count: u16
     mac: Array[u8] = array(MAC_BYTES)
-    has_status: bool
     unflushed: bool  # Something was offered since the last doorbell.
     full_since_ns: u64  # 0 while the transmit ring has room.
     fault: NicError | None  # Set once the device has been given up.
@@ -118,7 +114,6 @@ class VirtioNet(Struct):
         if not self.make_buffers(memory):
             return NicError.NO_MEMORY
 
-        self.has_status = features & NET_FEATURE_STATUS != 0
         for i in range(MAC_BYTES):
             self.mac[i] = DEFAULT_MAC[i]
             if features & NET_FEATURE_MAC:
@@ -161,15 +156,6 @@ class VirtioNet(Struct):
         transport = self.transport
         assert transport is not None, "a running device has a transport"
         transport.notify(queue)
-
-    def is_link_up(self) -> bool:
-        """Say whether the cable is in. Costs an exit: not for the hot path."""
-        transport = self.transport
-        if transport is None:
-            return False
-        if not self.has_status:
-            return True
-        return transport.config_u16(NET_STATUS) & NET_STATUS_LINK_UP != 0
 
     def give_up(self, error: NicError) -> None:
         """Reset the device so that it owns no memory of ours."""

@@ -77,10 +77,7 @@ class BlockHeader(Struct):
 # Network device (section 5.1).
 NET_FEATURE_MAC = 1 << 5
 NET_FEATURE_MRG_RXBUF = 1 << 15
-NET_FEATURE_STATUS = 1 << 16
 NET_MAC = 0x00  # u8[6]
-NET_STATUS = 0x06  # u16
-NET_STATUS_LINK_UP = 1
 NET_RECEIVE_QUEUE = 0
 NET_TRANSMIT_QUEUE = 1
 

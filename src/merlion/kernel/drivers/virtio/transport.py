@@ -27,7 +27,6 @@ from merlion.kernel.drivers.virtio.registers import (
     CommonRegisters,
     MmioRegisters,
     Register8,
-    Register16,
     Register32,
 )
 
@@ -97,10 +96,6 @@ class VirtioTransport[
     def config_u8(self, offset: u32) -> u8:
         """Read the device's own configuration."""
         return registers_at(Register8, self.config + offset).value.read()
-
-    def config_u16(self, offset: u32) -> u16:
-        """Read the device's own configuration."""
-        return registers_at(Register16, self.config + offset).value.read()
 
     def config_u32(self, offset: u32) -> u32:
         """Read the device's own configuration."""
