@@ -30,15 +30,18 @@ def multiply_int8(data: Slice[u8], rounds: usize) -> i32:
     """`rounds` times CHAINS independent int8 multiply-adds of a vector."""
     assert len(data) >= 1028
     sums = stack(Vec[i32], CHAINS)
-    left = Vec[u8].load(data, 0) & Vec[u8].splat(127)  # As dot4_small wants it.
+    lefts = stack(Vec[u8], CHAINS)  # Of each chain another: equal products would be made once.
+    for j in unroll(CHAINS):
+        # At most 127, as dot4_small wants it.
+        lefts[j] = Vec[u8].load(data, j * Vec[u8].lanes) & Vec[u8].splat(127)
     for i in range(rounds):
         right = Vec[i8].broadcast4(data, i % 256 * 4)
         for j in unroll(CHAINS):
             # What the kernels use: exact where one instruction is, else with sums of 16 bits.
             if exact_dot4():
-                sums[j] = dot4(sums[j], left, right)
+                sums[j] = dot4(sums[j], lefts[j], right)
             else:
-                sums[j] = dot4_small(sums[j], left, right)
+                sums[j] = dot4_small(sums[j], lefts[j], right)
     total = sums[0]
     for i in unroll(CHAINS):
         total = total + sums[i]
