@@ -138,7 +138,8 @@ def multiply_row[P: Packing](
     for block in range(blocks):
         at = group * blocks + block
         # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
-        # be in the L1 cache. Bytes are loaded as they are.
+        # be in the L1 cache, and two shorter chains of products gain a twentieth. Bytes are loaded
+        # as they are, and lose a tenth by a second chain.
         if packing.IS_NIBBLES:
             prefetch_near(packing, matrix, at + packing.AHEAD)
         else:
@@ -147,9 +148,15 @@ def multiply_row[P: Packing](
         unpack(packing, matrix, at, part, weights, 0)
         x = block * inputs.rows
         dots = first_sum(packing, inputs, x)
+        rest = Vec[i32].splat(0)
         for j in unroll(8):
             values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-            dots = add_products(packing, dots, weights[j], values)
+            if packing.IS_NIBBLES and j >= 4:
+                rest = add_products(packing, rest, weights[j], values)
+            else:
+                dots = add_products(packing, dots, weights[j], values)
+        if packing.IS_NIBBLES:
+            dots = dots + rest
         scale = Vec[f32].load(matrix.scales, at * GROUP + part)
         if packing.HAS_MINIMUM:
             minimum = Vec[f32].load(matrix.minimums, at * GROUP + part)
