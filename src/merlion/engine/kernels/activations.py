@@ -51,9 +51,11 @@ class Activations(Struct):
 @unchecked("the block and the rows are asserted to lie in the storage, and the source to hold them")
 def quantise_block(target: Activations, block: usize, source: Slice[f32], stride: usize) -> None:
     """Fill block `block` of every row from 32 values each, `stride` apart."""
-    assert block < target.columns // BLOCK
-    assert target.rows * target.columns <= len(target.values)
+    blocks = target.columns // BLOCK
+    assert block < blocks
     assert target.rows > 0
+    assert target.rows * target.columns <= len(target.values)
+    assert target.rows * blocks <= len(target.scales)
     assert (target.rows - 1) * stride + BLOCK <= len(source)
     for row in range(target.rows):
         quantise_values(target, target.block_index(row, block), source, row * stride)

@@ -140,10 +140,7 @@ def multiply_row[P: Packing](
         # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
         # be in the L1 cache, and two shorter chains of products gain a twentieth. Bytes are loaded
         # as they are, and lose a tenth by a second chain.
-        if packing.IS_NIBBLES:
-            prefetch_near(packing, matrix, at + packing.AHEAD)
-        else:
-            prefetch_far(packing, matrix, at + packing.AHEAD)
+        prefetch_block(packing, matrix, at + packing.AHEAD, packing.IS_NIBBLES)
         weights = stack(Vec[u8], 8)
         unpack(packing, matrix, at, part, weights, 0)
         x = block * inputs.rows
@@ -189,7 +186,7 @@ def multiply_slab[P: Packing, G: Groups](
             ahead += (groups.COUNT - 1) * blocks
         weights = stack(Vec[u8], 8 * groups.COUNT)
         for g in unroll(groups.COUNT):
-            prefetch_far(packing, matrix, ahead + g * blocks)
+            prefetch_block(packing, matrix, ahead + g * blocks, False)
             unpack(packing, matrix, (group + g) * blocks + block, part, weights, g * 8)
         for c in range(rows):
             x = block * inputs.rows + start + c
@@ -232,23 +229,22 @@ def put[G: Groups](
 
 
 @unchecked("a prefetch does not fault")
-def prefetch_near[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
-    """Ask for a block of a group, which need not exist, to the L1 cache."""
+def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize, near: bool) -> None:
+    """Ask for a block of a group, which need not exist."""
     for line in unroll(packing.BYTES // LINE):
-        prefetch(matrix.quants, at * packing.BYTES + line * LINE)
-    prefetch(matrix.scales, at * GROUP)
+        fetch(matrix.quants, at * packing.BYTES + line * LINE, near)
+    fetch(matrix.scales, at * GROUP, near)
     if packing.HAS_MINIMUM:
-        prefetch(matrix.minimums, at * GROUP)
+        fetch(matrix.minimums, at * GROUP, near)
 
 
 @unchecked("a prefetch does not fault")
-def prefetch_far[P: Packing](packing: type[P], matrix: Matrix, at: usize) -> None:
-    """Ask for a block of a group, which need not exist, to the L2 cache."""
-    for line in unroll(packing.BYTES // LINE):
-        prefetch_l2(matrix.quants, at * packing.BYTES + line * LINE)
-    prefetch_l2(matrix.scales, at * GROUP)
-    if packing.HAS_MINIMUM:
-        prefetch_l2(matrix.minimums, at * GROUP)
+def fetch[E](data: Slice[E], index: usize, near: bool) -> None:
+    """Ask for a line: to the L1 cache, or only to the L2. Callers give a constant."""
+    if near:
+        prefetch(data, index)
+    else:
+        prefetch_l2(data, index)
 
 
 @unchecked("the caller asserted the ranges")
