@@ -165,16 +165,23 @@ class Model(Struct):
         console.line(b" ms")
         out.text(b"memory, in ")
         out.text(b"4 KiB" if page_tables.level_max == 0 else b"2 MiB or larger")
-        out.text(b" pages: weights ")
-        out.unsigned(engine.weights_bytes // MEBIBYTE)
-        out.text(b" MiB, KV cache ")
-        out.unsigned(engine.kv_bytes // MEBIBYTE)
-        out.text(b" MiB, scratch ")
-        out.unsigned(engine.workspace_bytes // MEBIBYTE)
-        console.line(b" MiB")
+        out.text(b" pages: ")
+        show_memory()
 
 
 model = Model.zeroed()
+
+
+def show_memory() -> None:
+    """Where the model's memory went, to the end of the line."""
+    out = console.out
+    out.text(b"weights ")
+    out.unsigned(engine.weights_bytes // MEBIBYTE)
+    out.text(b" MiB, KV cache ")
+    out.unsigned(engine.kv_bytes // MEBIBYTE)
+    out.text(b" MiB, scratch ")
+    out.unsigned(engine.workspace_bytes // MEBIBYTE)
+    console.line(b" MiB")
 
 
 def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:

@@ -6,10 +6,10 @@ from merlion.kernel.arch.x86_64 import smp
 from merlion.kernel.arch.x86_64.features import features, level_text
 from merlion.kernel.console import console
 from merlion.kernel.inference import engine
+from merlion.kernel.model import show_memory
 from merlion.kernel.shell.distribution import WINDOW, ratios, samples
 from merlion.kernel.shell.figures import Figures
 
-MEBIBYTE = 1 << 20
 BAR_COLUMNS = 40
 LABEL_COLUMNS = 26
 
@@ -19,8 +19,9 @@ def show(figures: Figures) -> None:
     show_speed(figures)
     show_times()
     show_limits(figures)
-    show_memory()
     out = console.out
+    out.text(b"memory      ")
+    show_memory()
     out.text(b"energy      ")
     if figures.joules > 0.0:
         out.fixed(figures.joules_per_token(), 4)
@@ -153,15 +154,3 @@ def show_limits(figures: Figures) -> None:
     out.text(b" % of ")
     out.fixed(f64(figures.int8_peak) / 1e9, 0)
     console.line(b" G int8 multiply-adds/s, reading the prompt")
-
-
-def show_memory() -> None:
-    """Where the model's memory went."""
-    out = console.out
-    out.text(b"memory      weights ")
-    out.unsigned(engine.weights_bytes // MEBIBYTE)
-    out.text(b" MiB, KV cache ")
-    out.unsigned(engine.kv_bytes // MEBIBYTE)
-    out.text(b" MiB, scratch ")
-    out.unsigned(engine.workspace_bytes // MEBIBYTE)
-    console.line(b" MiB")
