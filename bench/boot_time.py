@@ -50,6 +50,17 @@ class Console:
         return time.monotonic() - self.start
 
 
+def arguments() -> argparse.ArgumentParser:
+    """The options of every benchmark that boots the machine."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--accel", default="auto")
+    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--model", default="SmolLM2-135M-Instruct.Q4_0")
+    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
+    return parser
+
+
 def machine(choice: Choice, cores: int, disk: Path, words: list[str]) -> Machine:
     """The machine that is started."""
     return Machine(
@@ -93,13 +104,7 @@ def stages(text: str) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Measure, print the table, store."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--accel", default="auto")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--model", default="SmolLM2-135M-Instruct.Q4_0")
-    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
-    options = parser.parse_args()
+    options = arguments().parse_args()
     choice, disk = choose(options.accel), find_model(options.model)
     build_image()
     disturbed = results.require_quiet(options.force)

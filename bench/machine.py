@@ -8,8 +8,6 @@ long answer on each, for the times between its tokens, and what the machine's co
 (`noise`). Native only: emulated, the question makes no sense.
 """
 
-import argparse
-import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +16,7 @@ from typing import Any
 
 import compare
 import results
-from boot_time import BOOT_SECONDS, TOKEN_SECONDS, machine
+from boot_time import BOOT_SECONDS, TOKEN_SECONDS, arguments, machine
 from shell import ai_bench, noise
 
 from merlion.cli.accelerator import Accelerator, choose
@@ -71,14 +69,9 @@ def local_tail(times: list[float], window: int) -> float:
 
 def main() -> None:
     """Measure, print, store."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--accel", default="auto")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = arguments()
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--long", type=int, default=LONG_TOKENS, help="tokens of the long answer")
-    parser.add_argument("--model", default="SmolLM2-135M-Instruct.Q4_0")
-    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
     options = parser.parse_args()
     choice, disk, tokens = choose(options.accel), find_model(options.model), options.tokens
     if choice.accelerator is Accelerator.TCG:

@@ -8,14 +8,12 @@ processor or its hypervisor does not have is left out (a PVM guest has no 1 GiB 
 emulated, nothing of this costs what it costs.
 """
 
-import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import results
-from boot_time import BOOT_SECONDS, TOKEN_SECONDS, machine
+from boot_time import BOOT_SECONDS, TOKEN_SECONDS, arguments, machine
 from shell import ai_bench
 
 from merlion.cli.accelerator import Accelerator, Choice, choose
@@ -46,13 +44,8 @@ def measure(
 
 def main() -> None:
     """Measure, print, store."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--accel", default="auto")
-    parser.add_argument("--cores", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser = arguments()
     parser.add_argument("--tokens", type=int, default=128)
-    parser.add_argument("--model", default="SmolLM2-135M-Instruct.Q4_0")
-    parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
     options = parser.parse_args()
     choice, disk, tokens = choose(options.accel), find_model(options.model), options.tokens
     if choice.accelerator is Accelerator.TCG:
