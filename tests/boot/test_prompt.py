@@ -36,6 +36,7 @@ def test_nothing_disturbs_a_request(tiny: Booted) -> None:
     tiny.complete(PROMPT, 8)
     assert tiny.metric("merlion:interrupts_at_work_total") == 0
     assert AT_REST in tiny.execute("ai-bench 32 16")
+    assert tiny.guest.succeeded
 
 
 def test_bench_as_json(tiny: Booted) -> None:
@@ -105,4 +106,5 @@ def test_every_command_answers(tiny: Booted) -> None:
             text = tiny.execute(name)
             assert text, name
             assert "unknown command" not in text
+            assert tiny.guest.succeeded, name
     assert "unknown command" in tiny.execute("rubbish")

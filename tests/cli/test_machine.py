@@ -13,7 +13,7 @@ from merlion.cli import accelerator, qemu
 from merlion.cli.accelerator import Accelerator
 from merlion.cli.errors import UserError
 from merlion.cli.guest import Guest, GuestError
-from merlion.cli.run import check_port, key_words
+from merlion.cli.run import check_port, execute_all, key_words
 
 
 @pytest.fixture
@@ -129,7 +129,8 @@ while True:
         break
     if text == "die":
         sys.exit(33)
-    out.write("\\r\\nyou said " + text + "\\r\\nmerlion> ")
+    status = int(text == "fail")
+    out.write(f"\\r\\nyou said {text}\\r\\n\\x1b]133;D;{status}\\x07merlion> ")
     out.flush()
 """
 
@@ -146,6 +147,13 @@ def test_commands_give_their_output(guest: Guest) -> None:
     assert guest.execute("ai What is it?", 20) == "you said ai What is it?\n"
     guest.type(b"shutdown\r")
     assert guest.wait(20) == 0
+
+
+def test_commands_tell_whether_they_succeeded(guest: Guest) -> None:
+    guest.wait_for_prompt(20)
+    assert execute_all(guest, ["hello", "fail", "merlion> ", "fail"], 20) == ["fail", "fail"]
+    assert guest.execute("merlion> !", 20) == "you said merlion> !\n"
+    assert guest.succeeded
 
 
 def test_a_machine_that_stops_is_reported_with_its_last_words(guest: Guest) -> None:

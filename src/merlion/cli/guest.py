@@ -13,6 +13,7 @@ from collections.abc import Callable
 from merlion.cli.errors import UserError
 
 PROMPT = b"merlion> "
+END_OF_COMMAND = re.compile(rb"\x1b\]133;D;(\d+)\x07")  # kernel/shell/shell.py
 ESCAPES = re.compile(rb"\x1b\[[0-9;?]*[A-Za-z]")
 ESCAPE_BYTES_MAX = 16
 READ_BYTES = 65536
@@ -51,7 +52,8 @@ class Guest:
         self._input = self._process.stdin.fileno()
         self.output = self._process.stdout.fileno()
         os.set_blocking(self.output, False)
-        self.text = b""  # Everything printed, without escape sequences.
+        self.text = b""  # Everything printed, without escape sequences but END_OF_COMMAND.
+        self.succeeded = True  # The last command that `execute` typed.
         self._seen = 0  # Of `text`: what `wait_for` has gone past.
 
     def __enter__(self) -> "Guest":
@@ -90,7 +92,7 @@ class Guest:
         self.text = self.text[:kept] + ESCAPES.sub(b"", self.text[kept:] + data)
         return data
 
-    def wait_for(self, pattern: bytes, timeout: float) -> bytes:
+    def wait_for(self, pattern: bytes | re.Pattern[bytes], timeout: float) -> bytes:
         """Wait until `pattern` (a regular expression) is printed; gives the text up to its end."""
         expression = re.compile(pattern)
         end = time.monotonic() + timeout
@@ -102,7 +104,7 @@ class Guest:
             left = end - time.monotonic()
             if left <= 0:
                 raise GuestError(
-                    f"the machine did not print {pattern.decode(errors='replace')!r} within "
+                    f"the machine did not print {expression.pattern!r} within "
                     f"{timeout:.0f} s; last lines:\n{self.last_lines()}"
                 )
             if self.read(min(left, 1.0)) is None:
@@ -114,12 +116,17 @@ class Guest:
         return text[: -len(PROMPT)].decode(errors="replace")
 
     def execute(self, command: str, timeout: float) -> str:
-        """Type a command at the prompt and wait for the next one; gives its output."""
+        """Type a command at the prompt and wait for its end; gives its output."""
         line = command.encode()
         self.type(line + b"\r")
         # A log line may make the shell draw its prompt again: only the whole echo counts.
         self.wait_for(re.escape(line) + rb"\r*\n", timeout)
-        return self.wait_for_prompt(timeout).replace("\r", "")
+        printed = self.wait_for(END_OF_COMMAND, timeout)
+        end = END_OF_COMMAND.search(printed)
+        assert end is not None
+        self.succeeded = int(end[1]) == 0
+        self.wait_for_prompt(timeout)
+        return printed[: end.start()].decode(errors="replace").replace("\r", "")
 
     def wait(self, timeout: float) -> int:
         """Wait until QEMU ends; gives its exit status."""

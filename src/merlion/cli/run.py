@@ -30,6 +30,7 @@ CORES_MAX = 64
 BOOT_SECONDS = 120.0
 COMMAND_SECONDS = 3600.0
 POWER_OFF_SECONDS = 30.0
+COMMAND_FAILED = 1
 KEYS_READ = 256
 PARALLEL_HELP = "Answers computed together; 0: as many as the machine does by itself."
 
@@ -43,7 +44,8 @@ def run(
         typer.Option("--serve", min=1, max=65535, help="Serve the API on this port of the host."),
     ] = None,
     execute: Annotated[
-        list[str] | None, typer.Option("--exec", help="Type this at the prompt (repeatable).")
+        list[str] | None,
+        typer.Option("--exec", help="Type this at the prompt (repeatable); status 1 if one fails."),
     ] = None,
     leave: Annotated[
         bool, typer.Option("--exit", help="Power off after the --exec commands.")
@@ -154,14 +156,26 @@ def boot(
         guest = stack.enter_context(Guest(machine.command(), show))
         if commands or leave:
             guest.wait_for_prompt(BOOT_SECONDS + timeout)
-            for command in commands:
-                guest.execute(command, timeout)
+        failed = execute_all(guest, commands, timeout)
         if leave:
             guest.type(b"shutdown\r")
             status = guest.own_status(POWER_OFF_SECONDS)
             print()
-            return status
-        return converse(guest)
+        else:
+            status = converse(guest)
+    for command in failed:
+        note(f"failed: {command}")
+    return status or (COMMAND_FAILED if failed else 0)
+
+
+def execute_all(guest: Guest, commands: list[str], timeout: float) -> list[str]:
+    """Type the commands, one after the other; gives those that failed."""
+    failed = []
+    for command in commands:
+        guest.execute(command, timeout)
+        if not guest.succeeded:
+            failed.append(command)
+    return failed
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from merlion.kernel.arch.x86_64.energy import energy
 from merlion.kernel.arch.x86_64.features import features
 from merlion.kernel.clock import now_ns
 from merlion.kernel.config import parse_number
-from merlion.kernel.console import console
 from merlion.kernel.inference import backend, engine, scheduler
 from merlion.kernel.limits import (
     BENCH_PROMPT_TOKENS,
@@ -29,6 +28,7 @@ from merlion.kernel.model import model
 from merlion.kernel.shell import bench_json, bench_text
 from merlion.kernel.shell.distribution import samples
 from merlion.kernel.shell.figures import Figures
+from merlion.kernel.shell.refuse import refuse
 
 TEXT = b"The sea was calm, and the old ship lay at anchor in the bay. "
 USAGE = (
@@ -69,8 +69,8 @@ class Bench(Struct):
         """Whether it runs."""
         return self.stage != Stage.NONE
 
-    def start(self, tokens: u32, prompt_tokens: u32, streams: u32) -> None:
-        """Submit the first request, cut to what the context holds."""
+    def start(self, tokens: u32, prompt_tokens: u32, streams: u32) -> bool:
+        """Submit the first request, cut to what the context holds. False if that fails."""
         context = usize(engine.context)
         wanted = min(usize(tokens), context - 2)
         figures = self.figures
@@ -81,20 +81,20 @@ class Bench(Struct):
         self.cancelled = False
         self.count = 0
         self.seen = 0
-        if self.submit(min(usize(prompt_tokens), context - wanted - 1), u32(wanted)):
-            self.stage = Stage.ONE
+        if not self.submit(min(usize(prompt_tokens), context - wanted - 1), u32(wanted)):
+            return False
+        self.stage = Stage.ONE
+        return True
 
     def submit(self, prompt_tokens: usize, tokens: u32) -> bool:
         """Hand in one request. False, after saying why, if that is not possible."""
         if not self.fill_prompt(prompt_tokens):
-            console.line(b"the model cannot read the benchmark's prompt")
-            return False
+            return refuse(b"the model cannot read the benchmark's prompt")
         params = GenerateParams(max_tokens=tokens, temperature=0.0, ignore_eos=True)
         self.start_ns = now_ns()
         slot = scheduler.submit(backend.prompt_tokens(), params, self.start_ns)
         if isinstance(slot, SubmitError):
-            console.line(b"too many requests are waiting: try again")
-            return False
+            return refuse(b"too many requests are waiting: try again")
         self.slots[self.count] = slot
         self.count += 1
         return True
@@ -119,8 +119,8 @@ class Bench(Struct):
         backend.prompt_count = count
         return True
 
-    def poll(self) -> bool:
-        """Time what has been made. Returns True at the end."""
+    def poll(self) -> bool | None:
+        """Time what has been made. At the end, whether all was timed; None before."""
         now = now_ns()
         if self.stage == Stage.ONE:
             self.time_token(now, self.slots[0])
@@ -132,17 +132,16 @@ class Bench(Struct):
             if scheduler.state(slot) == SlotState.DONE:
                 done += 1
         if done < self.count:
-            return False
+            return None
         if self.stage == Stage.ONE:
             self.figures.end_decoding()
         for slot in self.slots[: self.count]:
             scheduler.release(slot)
         self.count = 0
         if self.stage == Stage.ONE and self.start_streams():
-            return False
+            return None
         self.stage = Stage.NONE
-        self.finish()
-        return True
+        return self.finish()
 
     def time_token(self, now: u64, slot: u32) -> None:
         """One answer: note the time since the token before, and what disturbed it."""
@@ -198,11 +197,10 @@ class Bench(Struct):
         for slot in self.slots[: self.count]:
             scheduler.cancel(slot)
 
-    def finish(self) -> None:
-        """Measure the limits, unless others compute, and show all figures."""
+    def finish(self) -> bool:
+        """Measure the limits, unless others compute, and show all figures. False if stopped."""
         if samples.count == 0:
-            console.line(b"stopped before the second token")
-            return
+            return refuse(b"stopped before the second token")
         if not scheduler.has_work():
             self.figures.bandwidth = measure.bandwidth()
             self.figures.int8_peak = measure.int8_peak()
@@ -210,12 +208,13 @@ class Bench(Struct):
             bench_json.show(self.figures)
         else:
             bench_text.show(self.figures)
+        return not self.cancelled
 
 
 bench = Bench.zeroed()
 
 
-def run(arguments: Bytes) -> None:
+def run(arguments: Bytes) -> bool:
     """Start."""
     numbers = stack(u32, NUMBERS)
     numbers[0] = BENCH_TOKENS
@@ -232,14 +231,12 @@ def run(arguments: Bytes) -> None:
         elif len(word) > 0:
             number = parse_number(word)
             if number is None or number == 0 or number > SAMPLES_MAX or given == NUMBERS:
-                console.line(USAGE)
-                return
+                return refuse(USAGE)
             numbers[given] = u32(number)
             given += 1
     if numbers[0] < 2:
-        console.line(USAGE)
-    elif model.ready():
-        bench.start(numbers[0], numbers[1], numbers[2])
+        return refuse(USAGE)
+    return model.ready() and bench.start(numbers[0], numbers[1], numbers[2])
 
 
 def first_word(text: Bytes) -> Bytes:

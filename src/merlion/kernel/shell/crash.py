@@ -4,6 +4,7 @@ from bare import Bytes, Slice, u8, u64, usize
 from bare.unsafe import slice_at, symbol_address
 from merlion.kernel.arch.x86_64.stubs import exhaust_stack
 from merlion.kernel.console import console
+from merlion.kernel.shell.refuse import refuse
 from merlion.kernel.start import boot_arena
 
 UNMAPPED = 0x7FFF_0000_0000
@@ -14,8 +15,8 @@ def touch(address: u64) -> u8:
     return slice_at(u8, address, 1)[0]
 
 
-def crash(arguments: Bytes) -> None:
-    """Provoke one kind of failure."""
+def crash(arguments: Bytes) -> bool:
+    """Provoke one kind of failure: to come back is none."""
     kind = arguments
     if kind == b"assert":
         assert len(kind) == 0, "the user asked for it"
@@ -35,4 +36,5 @@ def crash(arguments: Bytes) -> None:
     elif kind == b"stack":
         exhaust_stack()
     else:
-        console.line(b"usage: crash assert|bounds|null|unmapped|code|guard|sealed|stack")
+        return refuse(b"usage: crash assert|bounds|null|unmapped|code|guard|sealed|stack")
+    return refuse(b"nothing failed")

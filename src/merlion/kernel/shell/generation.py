@@ -15,6 +15,7 @@ from merlion.kernel.console import console
 from merlion.kernel.inference import backend, scheduler
 from merlion.kernel.limits import SHELL_ANSWER_TOKENS
 from merlion.kernel.model import model
+from merlion.kernel.shell.refuse import refuse
 from merlion.kernel.timeline import timeline
 from merlion.serve.outcome import PromptError, Refusal
 
@@ -40,30 +41,29 @@ class Generation(Struct):
     start_ns: u64 = 0
     first_ns: u64 = 0  # When the first token was there.
 
-    def ask(self, text: Bytes) -> None:
+    def ask(self, text: Bytes) -> bool:
         """Begin to answer `text`; load the model first where that is still to do."""
         if not model.ready():
-            return
+            return False
         error = build_prompt(text)
         if error is not None:
-            console.line(PROMPT_ERROR_TEXT[error])
-            return
+            return refuse(PROMPT_ERROR_TEXT[error])
         params = GenerateParams(max_tokens=SHELL_ANSWER_TOKENS, seed=now_ns())
-        self.submit(params)
+        return self.submit(params)
 
-    def submit(self, params: GenerateParams) -> None:
+    def submit(self, params: GenerateParams) -> bool:
         """Hand the prompt that was built to the scheduler."""
         self.start_ns = now_ns()
         self.first_ns = 0
         slot = backend.submit(params, self.start_ns)
         if isinstance(slot, Refusal):
-            console.line(REFUSAL_TEXT[slot])
-            return
+            return refuse(REFUSAL_TEXT[slot])
         self.slot = slot
         self.active = True
+        return True
 
-    def poll(self) -> bool:
-        """Show new text. Returns True when the answer is complete."""
+    def poll(self) -> bool | None:
+        """Show new text. At the end, whether the answer is complete; None before."""
         now = now_ns()  # A pass has been computed since the loop looked.
         count = scheduler.completion_tokens(self.slot)
         if self.first_ns == 0 and count > 0:
@@ -75,13 +75,13 @@ class Generation(Struct):
             console.flush()
             scheduler.consume(self.slot, len(text))
         if scheduler.state(self.slot) != SlotState.DONE:
-            return False
-        self.finish(now, count)
-        return True
+            return None
+        return self.finish(now, count)
 
-    def finish(self, now: u64, count: u32) -> None:
-        """Show the closing line and forget the request."""
-        if scheduler.finish_reason(self.slot) == FinishReason.CANCELLED:
+    def finish(self, now: u64, count: u32) -> bool:
+        """Show the closing line and forget the request. False if the answer was stopped."""
+        complete = scheduler.finish_reason(self.slot) != FinishReason.CANCELLED
+        if not complete:
             console.write(b" (stopped)")
         scheduler.release(self.slot)
         self.active = False
@@ -101,6 +101,7 @@ class Generation(Struct):
         out.text(b" | ")
         out.unsigned(smp.cores.count)
         console.line(b" core]" if smp.cores.count == 1 else b" cores]")
+        return complete
 
     def cancel(self) -> None:
         """Stop the answer; `poll` then ends it."""

@@ -9,12 +9,12 @@ from merlion.kernel.storage import byte_count, storage
 MEBIBYTE = 1 << 20
 
 
-def lspci(arguments: Bytes) -> None:
+def lspci(arguments: Bytes) -> bool:
     """List PCI devices: address, ids, what they are, where their registers lie."""
     out = console.out
     if not hardware.has_pci:
         console.line(b"no PCI on this machine")
-        return
+        return True
     for device in hardware.pci.devices[: usize(hardware.pci.count)]:
         out.hex(device.address >> 8, 2)
         out.byte(0x3A)
@@ -35,14 +35,16 @@ def lspci(arguments: Bytes) -> None:
                 out.hex(bar.address, 9)
                 out.byte(0x5D)
         console.line(b"")
+    return True
 
 
-def lsblk(arguments: Bytes) -> None:
+def lsblk(arguments: Bytes) -> bool:
     """List disks."""
     disk = storage.disk
     if disk is None:
         console.line(b"no disk")
-        return
+        return True
     console.write(b"disk0  ")
     console.out.unsigned(byte_count(disk) // MEBIBYTE)
     console.line(b" MiB")
+    return True

@@ -6,38 +6,36 @@ from merlion.kernel.console import console
 from merlion.kernel.inference import engine, scheduler
 from merlion.kernel.model import model
 from merlion.kernel.shell.generation import generation
+from merlion.kernel.shell.refuse import refuse
 
 
-def ask(arguments: Bytes) -> None:
+def ask(arguments: Bytes) -> bool:
     """Answer a text."""
     if len(arguments) == 0:
-        console.line(b"usage: ai TEXT")
-        return
-    generation.ask(arguments)
+        return refuse(b"usage: ai TEXT")
+    return generation.ask(arguments)
 
 
-def load(arguments: Bytes) -> None:
+def load(arguments: Bytes) -> bool:
     """Load the model on the disk."""
-    model.load()
+    return model.load()
 
 
-def unload(arguments: Bytes) -> None:
+def unload(arguments: Bytes) -> bool:
     """Forget the model and give its memory back."""
     if not model.loaded:
-        console.line(b"no model is loaded")
-        return
+        return refuse(b"no model is loaded")
     if scheduler.has_work():
-        console.line(b"requests are being answered: ai-stop first, or wait")
-        return
+        return refuse(b"requests are being answered: ai-stop first, or wait")
     model.unload()
     console.line(b"unloaded")
+    return True
 
 
-def show_info(arguments: Bytes) -> None:
+def show_info(arguments: Bytes) -> bool:
     """Show what the model is and what it takes."""
     if not model.loaded:
-        console.line(b"no model is loaded")
-        return
+        return refuse(b"no model is loaded")
     out = console.out
     out.text(b"layers ")
     out.unsigned(len(engine.team.llama.model.layers))
@@ -56,3 +54,4 @@ def show_info(arguments: Bytes) -> None:
     out.text(b"; allocated since the load: ")
     out.unsigned(counters.allocated_bytes())
     console.line(b" bytes")
+    return True

@@ -6,6 +6,7 @@ from merlion.kernel.console import console
 from merlion.kernel.model import model
 from merlion.kernel.network import network, stack
 from merlion.kernel.serving import serving
+from merlion.kernel.shell.refuse import refuse
 from merlion.net.dhcp import DhcpState
 from merlion.net.tcp_connection import State
 
@@ -22,12 +23,11 @@ def write_address(address: u32) -> None:
         console.out.unsigned(address >> 24 - 8 * index & 0xFF)
 
 
-def ip(arguments: Bytes) -> None:
+def ip(arguments: Bytes) -> bool:
     """Show the address and the counters."""
     out = console.out
     if network.nic is None:
-        console.line(b"no network device")
-        return
+        return refuse(b"no network device")
     out.text(b"address ")
     write_address(stack.link.address)
     out.text(b"  netmask ")
@@ -44,9 +44,10 @@ def ip(arguments: Bytes) -> None:
     out.text(b", malformed ")
     out.unsigned(stack.counters.malformed)
     console.line(b"")
+    return True
 
 
-def ss(arguments: Bytes) -> None:
+def ss(arguments: Bytes) -> bool:
     """List TCP connections."""
     out = console.out
     if serving.port != 0:
@@ -62,42 +63,40 @@ def ss(arguments: Bytes) -> None:
         out.byte(0x3A)
         out.unsigned(connection.remote_port)
         console.line(b"")
+    return True
 
 
-def serve(arguments: Bytes) -> None:
+def serve(arguments: Bytes) -> bool:
     """Open the API's port; load the model where that is still to do (clients get 503 meanwhile)."""
     port: u16 = PORT_DEFAULT
     if len(arguments) > 0:
         number = parse_number(arguments)
         if number is None or number == 0 or number > PORT_MAX:
-            console.line(b"usage: ai-serve [port]")
-            return
+            return refuse(b"usage: ai-serve [port]")
         port = u16(number)
     if network.nic is None:
-        console.line(b"no network device")
-        return
+        return refuse(b"no network device")
     if serving.port != 0:
         console.write(b"already served on port ")
         console.out.unsigned(serving.port)
-        console.line(b": ai-stop first")
-        return
+        return refuse(b": ai-stop first")
     if not serving.listen(port):
-        console.line(b"too many ports are open")
-        return
+        return refuse(b"too many ports are open")
     if not model.ready():
         serving.close()
-        return
+        return False
     console.write(b"serving the OpenAI API on ")
     write_address(stack.link.address)
     console.out.byte(0x3A)
     console.out.unsigned(port)
     console.line(b"")
+    return True
 
 
-def stop(arguments: Bytes) -> None:
+def stop(arguments: Bytes) -> bool:
     """Close the API's port."""
     if serving.port == 0:
-        console.line(b"the API is not being served")
-        return
+        return refuse(b"the API is not being served")
     serving.close()
     console.line(b"closed; answers under way are finished")
+    return True

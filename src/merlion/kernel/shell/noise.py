@@ -14,6 +14,7 @@ from merlion.kernel.console import console
 from merlion.kernel.errands import GAP_BOUNDS_NS, Noise, errands
 from merlion.kernel.inference import scheduler
 from merlion.kernel.model import model
+from merlion.kernel.shell.refuse import refuse
 
 SECONDS_DEFAULT = 1
 SECONDS_MAX = 60
@@ -22,20 +23,19 @@ BOUND_TEXT = (b"1 us", b"10 us", b"100 us", b"1 ms", b"10 ms")
 assert len(BOUND_TEXT) == len(GAP_BOUNDS_NS)
 
 
-def run(arguments: Bytes) -> None:
+def run(arguments: Bytes) -> bool:
     """Listen, and say what there was. Nothing else runs meanwhile."""
     seconds: u64 = SECONDS_DEFAULT
     if len(arguments) > 0:
         number = parse_number(arguments)
         if number is None or number == 0 or number > SECONDS_MAX:
-            console.line(USAGE)
-            return
+            return refuse(USAGE)
         seconds = number
     if model.loaded and scheduler.has_work():
-        console.line(b"requests are being answered: ai-stop first, or wait")
-        return
+        return refuse(b"requests are being answered: ai-stop first, or wait")
     measure.listen(seconds)
     report(seconds)
+    return True
 
 
 def report(seconds: u64) -> None:

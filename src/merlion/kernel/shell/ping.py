@@ -5,6 +5,7 @@ from merlion.kernel.clock import now_ns
 from merlion.kernel.config import parse_ipv4
 from merlion.kernel.console import console
 from merlion.kernel.network import stack
+from merlion.kernel.shell.refuse import refuse
 
 COUNT = 4
 INTERVAL_NS = 1_000_000_000
@@ -18,12 +19,14 @@ class Ping(Struct):
     address: u32 = 0
     sequence: u16 = 0
     sent_ns: u64 = 0
+    answers: u16 = 0
 
     def start(self, address: u32) -> None:
         """Send the first."""
         self.active = True
         self.address = address
         self.sequence = 0
+        self.answers = 0
         self.send()
 
     def send(self) -> None:
@@ -34,22 +37,23 @@ class Ping(Struct):
         if not stack.ping(self.address, self.sequence):
             console.line(b"cannot send now")
 
-    def poll(self) -> bool:
-        """Look for the answer. Returns True when all is done."""
+    def poll(self) -> bool | None:
+        """Look for the answer. At the end, whether there was any; None before."""
         now = now_ns()
         if not self.answered and stack.echo_sequence == self.sequence:
             if stack.echo_received_ns >= self.sent_ns:
                 self.answered = True
+                self.answers += 1
                 self.report(now)
         if now - self.sent_ns < INTERVAL_NS:
-            return False
+            return None
         if not self.answered:
             console.line(b"no answer")
         if self.sequence == COUNT:
             self.active = False
-            return True
+            return self.answers > 0
         self.send()
-        return False
+        return None
 
     def report(self, now: u64) -> None:
         """Show one answer. The stack's time is that of the loop round, so ours is the later one."""
@@ -68,13 +72,12 @@ class Ping(Struct):
 ping = Ping.zeroed()
 
 
-def run(arguments: Bytes) -> None:
+def run(arguments: Bytes) -> bool:
     """Start."""
     address = parse_ipv4(arguments)
     if address is None:
-        console.line(b"usage: ping ADDRESS")
-        return
+        return refuse(b"usage: ping ADDRESS")
     if not stack.has_address():
-        console.line(b"no address yet")
-        return
+        return refuse(b"no address yet")
     ping.start(address)
+    return True

@@ -10,15 +10,15 @@ def is_active() -> bool:
     return generation.active or bench.active or ping.active
 
 
-def poll() -> bool:
-    """Drive it. Returns True when it has just ended."""
+def poll() -> bool | None:
+    """Drive it. When it has just ended, whether it succeeded; None before."""
     if generation.active:
         return generation.poll()
     if bench.active:
         return bench.poll()
     if ping.active:
         return ping.poll()
-    return False
+    return None
 
 
 def cancel() -> None:

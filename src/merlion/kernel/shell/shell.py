@@ -2,6 +2,10 @@
 
 A command either finishes at once or leaves something running (`ai`, `ping`), which `poll` then
 drives; keys typed meanwhile wait, except Ctrl-C.
+
+Whether a command succeeded is told by a mark before the next prompt: `OSC 133 ; D ; status BEL`,
+which terminals take for the end of a command (FinalTerm's semantic prompts) and do not show. Every
+line that was entered is followed by exactly one.
 """
 
 from bare import Array, Bytes, Struct, array, u8, u64, usize
@@ -9,9 +13,12 @@ from merlion.kernel.console import console
 from merlion.kernel.line_editor import CTRL_C, Event, LineEditor
 from merlion.kernel.log import log
 from merlion.kernel.shell import running
+from merlion.kernel.shell.refuse import refuse
 from merlion.kernel.shell.table import COMMANDS
 
 PROMPT = b"merlion> "
+SUCCEEDED = b"\x1b]133;D;0\x07"
+FAILED = b"\x1b]133;D;1\x07"
 KEYS_PER_POLL = 64
 AHEAD_MAX = 1024
 
@@ -39,6 +46,11 @@ class Shell(Struct):
         console.write(PROMPT)
         console.flush()
 
+    def end_command(self, succeeded: bool) -> None:
+        """Tell whoever listens how the command ended; begin a new line."""
+        console.write(SUCCEEDED if succeeded else FAILED)
+        self.prompt()
+
     def poll(self, now_ns: u64, computing: bool) -> bool:
         """Take the keys that have come; drive what is running. False when idle."""
         active = self.busy
@@ -49,9 +61,11 @@ class Shell(Struct):
                 break
             self.take_key(key)
             active = True
-        if self.busy and running.poll():
-            self.prompt()
-            self.replay()
+        if self.busy:
+            succeeded = running.poll()
+            if succeeded is not None:
+                self.end_command(succeeded)
+                self.replay()
         self.uncover()
         return active
 
@@ -87,12 +101,12 @@ class Shell(Struct):
             case Event.LINE:
                 console.flush()
                 log.over_prompt = False
-                self.execute(trim(self.editor.line()))
+                succeeded = self.execute(trim(self.editor.line()))
                 if running.is_active():
                     self.busy = True
                     log.held = True
                 else:
-                    self.prompt()
+                    self.end_command(succeeded)
             case Event.CANCEL:
                 self.prompt()
             case Event.COMPLETE:
@@ -104,20 +118,22 @@ class Shell(Struct):
                 pass
         console.flush()
 
-    def execute(self, line: Bytes) -> None:
-        """Run one command line."""
+    def execute(self, line: Bytes) -> bool:
+        """Run one command line. False, after saying why, if it failed at once."""
         if len(line) == 0:
-            return
+            return True
         end = line.find(b" ")
         name = line if end < 0 else line[: usize(end)]
         arguments = line[len(name) :]
         for command in COMMANDS:
             if name == command.name:
-                command.run(trim(arguments))
-                return
+                if len(command.usage) == 0 and len(arguments) > 0:
+                    console.write(name)
+                    return refuse(b" takes no arguments")
+                return command.run(trim(arguments))
         console.write(b"unknown command: ")
         console.write(name)
-        console.line(b" (try help)")
+        return refuse(b" (try help)")
 
     def complete(self) -> None:
         """Complete the command name before the cursor, or list what it could be."""

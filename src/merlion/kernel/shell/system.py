@@ -19,10 +19,13 @@ from merlion.kernel.panic import QEMU_EXIT_PORT, state
 from merlion.kernel.screen import screen
 from merlion.kernel.serving import serving
 from merlion.kernel.shell.network import write_address
+from merlion.kernel.shell.refuse import refuse
 from merlion.kernel.timeline import timeline
 
 KIBIBYTE = 1 << 10
 MEBIBYTE = 1 << 20
+EXIT_CODE_MAX = 127  # 2 * code + 1 is a byte.
+SHUTDOWN_USAGE = b"usage: shutdown [code], up to %d" % EXIT_CODE_MAX
 REGION_TEXT = {
     RegionKind.RAM: b"RAM",
     RegionKind.RESERVED: b"reserved",
@@ -58,7 +61,7 @@ def show_mebibytes(byte_count: u64) -> None:
     console.out.text(b" MiB")
 
 
-def info(arguments: Bytes) -> None:
+def info(arguments: Bytes) -> bool:
     """Show the machine at a glance."""
     out = console.out
     label(b"machine")
@@ -86,10 +89,10 @@ def info(arguments: Bytes) -> None:
         out.text(b"port ")
         out.unsigned(serving.port)
         console.line(b"")
-    uptime(arguments)
+    return uptime(arguments)
 
 
-def free(arguments: Bytes) -> None:
+def free(arguments: Bytes) -> bool:
     """Show memory and the pages it is mapped with."""
     out = console.out
     label(b"total")
@@ -117,9 +120,10 @@ def free(arguments: Bytes) -> None:
     label(b"page faults")
     out.unsigned(state.page_faults)
     console.line(b"")
+    return True
 
 
-def uptime(arguments: Bytes) -> None:
+def uptime(arguments: Bytes) -> bool:
     """Show the time since the first instruction."""
     label(b"up")
     milliseconds = now_ns() // 1_000_000
@@ -127,9 +131,10 @@ def uptime(arguments: Bytes) -> None:
     console.out.byte(0x2E)
     console.out.unsigned(milliseconds // 100 % 10)
     console.line(b" s")
+    return True
 
 
-def boot(arguments: Bytes) -> None:
+def boot(arguments: Bytes) -> bool:
     """Show when each stage of boot and load was over, and how long it took."""
     before: u64 = 0
     for mark in timeline.marks[: timeline.count]:
@@ -140,9 +145,10 @@ def boot(arguments: Bytes) -> None:
         console.out.fixed(f64(time - before) / 1e6, 2)
         console.line(b"")
         before = time
+    return True
 
 
-def show_cpuid(arguments: Bytes) -> None:
+def show_cpuid(arguments: Bytes) -> bool:
     """Show the processor."""
     out = console.out
     label(b"name")
@@ -173,9 +179,10 @@ def show_cpuid(arguments: Bytes) -> None:
     label(b"TSC")
     out.unsigned(clock.khz)
     console.line(b" kHz")
+    return True
 
 
-def memmap(arguments: Bytes) -> None:
+def memmap(arguments: Bytes) -> bool:
     """Show the firmware's memory map."""
     out = console.out
     for region in boot_info.regions[: boot_info.region_count]:
@@ -185,9 +192,10 @@ def memmap(arguments: Bytes) -> None:
         out.text(b"  ")
         out.text(REGION_TEXT[region.kind])
         console.line(b"")
+    return True
 
 
-def dmesg(arguments: Bytes) -> None:
+def dmesg(arguments: Bytes) -> bool:
     """Show the kernel log."""
     position = log.oldest()
     while position < log.written:
@@ -196,6 +204,7 @@ def dmesg(arguments: Bytes) -> None:
         console.out.byte(log.byte_at(position))
         position += 1
     console.flush()
+    return True
 
 
 def yes_no(flag: bool) -> Bytes:
@@ -219,7 +228,7 @@ def show_number(name: Bytes, value: u64, zero: Bytes) -> None:
     console.line(b"")
 
 
-def show_config(arguments: Bytes) -> None:
+def show_config(arguments: Bytes) -> bool:
     """Show the command line and what came of it."""
     show_word(b"words", config.command_line)
     show_word(b"pvm", yes_no(config.pvm))
@@ -244,6 +253,7 @@ def show_config(arguments: Bytes) -> None:
         show_word(b"unknown", config.unknown_word(usize(index)))
     if config.unknown_count > config.unknown_kept:
         show_number(b"more such", config.unknown_count - config.unknown_kept, b"")
+    return True
 
 
 def show_static_address() -> None:
@@ -257,7 +267,7 @@ def show_static_address() -> None:
     console.line(b"")
 
 
-def top(arguments: Bytes) -> None:
+def top(arguments: Bytes) -> bool:
     """Show each core: its APIC id, whether it sleeps, and its share of what was computed."""
     out = console.out
     for index in range(smp.cores.count):
@@ -283,28 +293,35 @@ def top(arguments: Bytes) -> None:
             out.unsigned(member.steals)
             out.text(b" stolen")
         console.line(b"")
+    return True
 
 
-def clear(arguments: Bytes) -> None:
+def clear(arguments: Bytes) -> bool:
     """Clear the screen."""
     console.write(b"\x1b[2J\x1b[H")
     console.flush()
+    return True
 
 
-def reboot(arguments: Bytes) -> None:
+def reboot(arguments: Bytes) -> bool:
     """Restart."""
     console.line(b"rebooting")
     screen.drain()
     power.reboot()
-    console.line(b"reboot did not work")
+    return refuse(b"reboot did not work")
 
 
-def shutdown(arguments: Bytes) -> None:
+def shutdown(arguments: Bytes) -> bool:
     """Power off; with a code, leave QEMU with exit status 2 * code + 1."""
+    code: u64 = 0
+    if len(arguments) > 0:
+        number = parse_number(arguments)
+        if number is None or number > EXIT_CODE_MAX:
+            return refuse(SHUTDOWN_USAGE)
+        code = number
     console.line(b"power off")
     screen.drain()
-    code = parse_number(arguments)
-    if code is not None:
-        outl(QEMU_EXIT_PORT, u32(code & 0x7F))
+    if code != 0:
+        outl(QEMU_EXIT_PORT, u32(code))
     power.power_off()
-    console.line(b"power-off did not work: it is safe to switch off")
+    return refuse(b"power-off did not work: it is safe to switch off")

@@ -1,4 +1,8 @@
-"""All commands, in the order `help` lists them."""
+"""All commands, in the order `help` lists them.
+
+A command gives whether it succeeded, and has said why where it did not. A list that is empty is no
+failure; a thing that is asked for and is not there is one.
+"""
 
 from collections.abc import Callable
 
@@ -11,7 +15,7 @@ class Command:
     """A name, what to type after it, what it does. Exists at import time only."""
 
     def __init__(
-        self, name: bytes, usage: bytes, summary: bytes, run: Callable[[Bytes], None]
+        self, name: bytes, usage: bytes, summary: bytes, run: Callable[[Bytes], bool]
     ) -> None:
         self.name = name
         self.usage = usage
@@ -19,7 +23,7 @@ class Command:
         self.run = run
 
 
-def show_help(arguments: Bytes) -> None:
+def show_help(arguments: Bytes) -> bool:
     """List the commands."""
     for command in COMMANDS:
         start = console.out.length
@@ -29,6 +33,7 @@ def show_help(arguments: Bytes) -> None:
         while console.out.length < start + 20:
             console.out.byte(0x20)
         console.line(command.summary)
+    return True
 
 
 COMMANDS = (
