@@ -19,7 +19,8 @@ from tests.engine.matrices import (
     quantised,
 )
 
-ROWS, COLUMNS, STRIDE = 40, 64, 48  # Two groups and an odd one, the last of them half full.
+# Two groups and an odd one, the last of them half full; an odd number of blocks.
+ROWS, COLUMNS, STRIDE = 40, 96, 48
 
 impl = kernel_levels("merlion.engine.kernels.matmul", "merlion.engine.kernels.activations")
 

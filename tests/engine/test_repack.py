@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bare import f32
+from merlion.engine.kernels.definition import unpacked_value
 from merlion.engine.quant import Format, dequantise_row, find_format, row_bytes
-from merlion.engine.repack import unpacked_value
 from tests.engine.matrices import FORMATS, arena, array_of, encode, make_matrix, to_slice
 
 
@@ -20,12 +20,13 @@ def test_a_row_dequantises_as_gguf_does(form: Format) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_repacking_keeps_every_value(form: Format) -> None:
-    values = np.random.default_rng(2).standard_normal((19, 64)).astype(np.float32)
+@pytest.mark.parametrize("columns", [64, 96])  # 3 blocks a row: a pair belongs to two groups.
+def test_repacking_keeps_every_value(form: Format, columns: int) -> None:
+    values = np.random.default_rng(2).standard_normal((19, columns)).astype(np.float32)
     matrix, exact = make_matrix(values, form, arena(1 << 16))
     assert matrix.groups == 2
     for row in range(19):
-        found = [unpacked_value(matrix, row, column) for column in range(64)]
+        found = [unpacked_value(matrix, row, column) for column in range(columns)]
         np.testing.assert_array_equal(np.array(found, np.float32), exact[row])
 
 

@@ -1,10 +1,21 @@
 """From file rows to the kernels' layout (tensor.py), once, at load.
 
-Invariant: `unpacked_value` of the result equals `dequantise_row` of the file, value by value;
-repacking moves and re-biases quants and never rounds.
+Invariant: `unpacked_value` of the result (kernels/definition.py) equals `dequantise_row` of the
+file, value by value; repacking moves and re-biases quants and never rounds.
 """
 
 from bare import Arena, Slice, f16, f32, reinterpret, u8, u16, u32, unchecked, unroll, usize
+from merlion.engine.kernels.packing import (
+    LINE,
+    PackedQ4_0,
+    PackedQ4_1,
+    PackedQ8_0,
+    Packing,
+    minimums_at,
+    packed_bytes,
+    quants_at,
+    scales_at,
+)
 from merlion.engine.kernels.shapes import BLOCK, GROUP, group_count
 from merlion.engine.quant import Format, row_bytes
 from merlion.engine.tensor import Matrix
@@ -20,22 +31,24 @@ def allocate(matrix: Matrix, form: Format, rows: usize, columns: usize, arena: A
     matrix.rows = rows
     matrix.columns = columns
     padded = group_count(rows) * GROUP
-    blocks = columns // BLOCK
+    blocks = group_count(rows) * matrix.blocks
     match form:
         case Format.F32:
             matrix.floats = arena.unset(f32, padded * columns)
         case Format.F16:
             matrix.halves = arena.unset(f16, padded * columns)
         case Format.Q8_0:
-            matrix.quants = arena.unset(u8, padded * blocks * BLOCK)
-            matrix.scales = arena.unset(f16, padded * blocks)
+            allocate_packed(matrix, packed_bytes(PackedQ8_0, blocks), arena)
         case Format.Q4_0:
-            matrix.quants = arena.unset(u8, padded * blocks * BLOCK // 2)
-            matrix.scales = arena.unset(f16, padded * blocks)
+            allocate_packed(matrix, packed_bytes(PackedQ4_0, blocks), arena)
         case Format.Q4_1:
-            matrix.quants = arena.unset(u8, padded * blocks * BLOCK // 2)
-            matrix.scales = arena.unset(f16, padded * blocks)
-            matrix.minimums = arena.unset(f16, padded * blocks)
+            allocate_packed(matrix, packed_bytes(PackedQ4_1, blocks), arena)
+
+
+def allocate_packed(matrix: Matrix, size: usize, arena: Arena) -> None:
+    """The storage of a quantised format."""
+    matrix.packed = arena.unset(u8, size)
+    matrix.halves = reinterpret(f16, matrix.packed)
 
 
 def repack(matrix: Matrix, data: Slice[u8], first: usize, last: usize) -> None:
@@ -55,16 +68,15 @@ def repack(matrix: Matrix, data: Slice[u8], first: usize, last: usize) -> None:
             case Format.F16:
                 repack_f16(matrix, group, reinterpret(u16, rows))
             case Format.Q8_0:
-                repack_q8_0(matrix, group, reinterpret(u16, rows))
+                repack_bytes(matrix, group, reinterpret(u16, rows))
             case Format.Q4_0:
-                repack_q4(matrix, group, reinterpret(u16, rows), 1)
+                repack_nibbles(PackedQ4_0, matrix, group, reinterpret(u16, rows))
             case Format.Q4_1:
-                repack_q4(matrix, group, reinterpret(u16, rows), 2)
+                repack_nibbles(PackedQ4_1, matrix, group, reinterpret(u16, rows))
 
 
 def clear_group(matrix: Matrix, group: usize) -> None:
     """Zero a group that has fewer than 16 rows."""
-    scales = matrix.blocks * GROUP
     values = matrix.columns * GROUP
     match matrix.format:
         case Format.F32:
@@ -72,13 +84,24 @@ def clear_group(matrix: Matrix, group: usize) -> None:
         case Format.F16:
             matrix.halves[group * values : (group + 1) * values].fill(0.0)
         case Format.Q8_0:
-            matrix.quants[group * values : (group + 1) * values].fill(0)
-            matrix.scales[group * scales : (group + 1) * scales].fill(0.0)
-        case Format.Q4_0 | Format.Q4_1:
-            matrix.quants[group * values // 2 : (group + 1) * values // 2].fill(0)
-            matrix.scales[group * scales : (group + 1) * scales].fill(0.0)
-            if matrix.format == Format.Q4_1:
-                matrix.minimums[group * scales : (group + 1) * scales].fill(0.0)
+            clear_blocks(PackedQ8_0, matrix, group)
+        case Format.Q4_0:
+            clear_blocks(PackedQ4_0, matrix, group)
+        case Format.Q4_1:
+            clear_blocks(PackedQ4_1, matrix, group)
+
+
+def clear_blocks[P: Packing](packing: type[P], matrix: Matrix, group: usize) -> None:
+    """Zero the blocks of a group, and nothing of a neighbour in the same pair."""
+    for block in range(matrix.blocks):
+        at = group * matrix.blocks + block
+        quants = quants_at(packing, at)
+        matrix.packed[quants : quants + packing.BYTES].fill(0)
+        scales = scales_at(packing, at)
+        matrix.halves[scales : scales + GROUP].fill(0.0)
+        if packing.HAS_MINIMUM:
+            minimums = minimums_at(packing, at)
+            matrix.halves[minimums : minimums + GROUP].fill(0.0)
 
 
 @unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
@@ -110,75 +133,52 @@ def repack_f16(matrix: Matrix, group: usize, source: Slice[u16]) -> None:
 
 
 @unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
-def repack_q8_0(matrix: Matrix, group: usize, source: Slice[u16]) -> None:
-    """Rows of 34-byte blocks: scale, 32 x i8. `source` is in 16-bit words."""
+def repack_bytes(matrix: Matrix, group: usize, source: Slice[u16]) -> None:
+    """Rows of Q8_0, 34-byte blocks: scale, 32 x i8. `source` is in 16-bit words."""
     blocks = matrix.blocks
     stride = blocks * 17
     assert len(source) % stride == 0
     assert len(source) <= GROUP * stride
-    assert (group + 1) * blocks * GROUP * BLOCK <= len(matrix.quants)
-    assert (group + 1) * blocks * GROUP <= len(matrix.scales)
-    scales = reinterpret(u16, matrix.scales)
-    words = reinterpret(u32, matrix.quants)
+    assert packed_bytes(PackedQ8_0, (group + 1) * blocks) <= len(matrix.packed)
+    scales = reinterpret(u16, matrix.packed)
+    words = reinterpret(u32, matrix.packed)
     rows = len(source) // stride
     for block in range(blocks):
         at = group * blocks + block
+        quants = quants_at(PackedQ8_0, at) // 4
         for row in range(rows):
             start = row * stride + block * 17
-            scales[at * GROUP + row] = source[start]
+            scales[scales_at(PackedQ8_0, at) + row] = source[start]
             for chunk in unroll(Q8_CHUNKS):
                 low = u32(source[start + 1 + chunk * 2])
                 word = low | u32(source[start + 2 + chunk * 2]) << 16
-                words[(at * Q8_CHUNKS + chunk) * GROUP + row] = word ^ SIGN_BITS
+                words[quants + chunk * GROUP + row] = word ^ SIGN_BITS
 
 
 @unchecked("the group is asserted to lie in the storage, and the source to be whole rows")
-def repack_q4(matrix: Matrix, group: usize, source: Slice[u16], header: usize) -> None:
-    """Rows of Q4_0 (header 1: scale) or Q4_1 (header 2: scale, minimum) blocks, in 16-bit words."""
+def repack_nibbles[P: Packing](
+    packing: type[P], matrix: Matrix, group: usize, source: Slice[u16]
+) -> None:
+    """Rows of Q4_0 (scale, nibbles) or Q4_1 (scale, minimum, nibbles) blocks, in 16-bit words."""
+    header = packing.HEADER // LINE
     blocks = matrix.blocks
     size = header + BLOCK // 4
     stride = blocks * size
     assert len(source) % stride == 0
     assert len(source) <= GROUP * stride
-    assert (group + 1) * blocks * GROUP * BLOCK // 2 <= len(matrix.quants)
-    assert (group + 1) * blocks * GROUP <= len(matrix.scales)
-    assert header == 1 or (group + 1) * blocks * GROUP <= len(matrix.minimums)
-    scales = reinterpret(u16, matrix.scales)
-    minimums = reinterpret(u16, matrix.minimums)
-    words = reinterpret(u32, matrix.quants)
+    assert packed_bytes(packing, (group + 1) * blocks) <= len(matrix.packed)
+    scales = reinterpret(u16, matrix.packed)
+    words = reinterpret(u32, matrix.packed)
     rows = len(source) // stride
     for block in range(blocks):
         at = group * blocks + block
+        quants = quants_at(packing, at) // 4
         for row in range(rows):
             start = row * stride + block * size
-            scales[at * GROUP + row] = source[start]
-            if header == 2:
-                minimums[at * GROUP + row] = source[start + 1]
+            scales[scales_at(packing, at) + row] = source[start]
+            if packing.HAS_MINIMUM:
+                scales[minimums_at(packing, at) + row] = source[start + 1]
             for chunk in unroll(Q4_CHUNKS):
                 low = u32(source[start + header + chunk * 2])
                 word = low | u32(source[start + header + 1 + chunk * 2]) << 16
-                words[(at * Q4_CHUNKS + chunk) * GROUP + row] = word
-
-
-def unpacked_value(matrix: Matrix, row: usize, column: usize) -> f32:
-    """One value of a repacked matrix: the definition of the layouts."""
-    group = row // GROUP
-    lane = row % GROUP
-    if matrix.format == Format.F32:
-        return matrix.floats[(group * matrix.columns + column) * GROUP + lane]
-    if matrix.format == Format.F16:
-        return matrix.halves[(group * matrix.columns + column) * GROUP + lane]
-
-    at = group * matrix.blocks + column // BLOCK
-    within = column % BLOCK
-    scale = matrix.scales[at * GROUP + lane]
-    if matrix.format == Format.Q8_0:
-        chunk = at * Q8_CHUNKS + within // 4
-        quant = matrix.quants[chunk * 4 * GROUP + lane * 4 + within % 4]
-        return scale * (f32(quant) - 128.0)
-    chunk = at * Q4_CHUNKS + within % 16 // 4
-    pair = matrix.quants[chunk * 4 * GROUP + lane * 4 + within % 4]
-    nibble = pair & 15 if within < 16 else pair >> 4
-    if matrix.format == Format.Q4_0:
-        return scale * (f32(nibble) - 8.0)
-    return scale * f32(nibble) + matrix.minimums[at * GROUP + lane]
+                words[quants + chunk * GROUP + row] = word

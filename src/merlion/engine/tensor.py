@@ -3,18 +3,20 @@
 A matrix of `rows` outputs by `columns` inputs is stored in groups of 16 rows (kernels/shapes.py).
 One group, for each format (r = row in group, b = block of 32 columns, k = column):
 
-| format | `quants` / `floats`                                         | `scales`, `minimums` |
-|--------|-------------------------------------------------------------|----------------------|
-| Q4_0   | [b][j 0..3][r][4]: low nibble k = 4j.., high k = 16 + 4j..  | f16 [b][r]           |
-| Q4_1   | as Q4_0                                                     | f16 [b][r], f16 [b][r] |
-| Q8_0   | [b][j 0..7][r][4]: q + 128 as u8, k = 4j..                  | f16 [b][r]           |
-| F16    | `halves` f16 [k][r]                                         |                      |
-| F32    | `floats` f32 [k][r]                                         |                      |
+| format | storage                                                         |
+|--------|-----------------------------------------------------------------|
+| Q4_0   | `packed`, quants [j 0..3][r][4]: low nibble k = 4j.., high 16 + 4j.. |
+| Q4_1   | as Q4_0, with minimums                                          |
+| Q8_0   | `packed`, quants [j 0..7][r][4]: q + 128 as u8, k = 4j..        |
+| F16    | `halves` f16 [k][r]                                             |
+| F32    | `floats` f32 [k][r]                                             |
 
+`packed` is a stream of blocks with their scales (kernels/packing.py).
 Invariant: groups are consecutive, and rows past `rows` in the last group are zero.
 """
 
 from bare import Slice, Struct, f16, f32, u8, usize
+from merlion.engine.kernels.packing import PackedQ4_0, PackedQ4_1, PackedQ8_0, packed_bytes
 from merlion.engine.kernels.shapes import BLOCK, GROUP, group_count
 from merlion.engine.quant import Format
 
@@ -26,10 +28,8 @@ class Matrix(Struct):
     source: Slice[u8]  # The tensor in the file.
     rows: usize
     columns: usize
-    quants: Slice[u8]
-    scales: Slice[f16]
-    minimums: Slice[f16]
-    halves: Slice[f16]
+    packed: Slice[u8]
+    halves: Slice[f16]  # Of a quantised format: the bytes of `packed`, for the scales in them.
     floats: Slice[f32]
 
     @property
@@ -44,26 +44,23 @@ class Matrix(Struct):
 
     def stored_bytes(self) -> usize:
         """Bytes that one product reads."""
-        return (
-            len(self.quants)
-            + 2 * len(self.scales)
-            + 2 * len(self.minimums)
-            + 2 * len(self.halves)
-            + 4 * len(self.floats)
-        )
+        if len(self.packed) > 0:
+            return len(self.packed)
+        return 2 * len(self.halves) + 4 * len(self.floats)
 
 
 def repacked_bytes(form: Format, rows: usize, columns: usize) -> usize:
     """Arena bytes a repacked matrix takes, alignment of its slices included."""
-    padded = group_count(rows) * GROUP
+    groups = group_count(rows)
+    blocks = groups * (columns // BLOCK)
     match form:
         case Format.F32:
-            return padded * columns * 4 + 64
+            return groups * GROUP * columns * 4 + 64
         case Format.F16:
-            return padded * columns * 2 + 64
+            return groups * GROUP * columns * 2 + 64
         case Format.Q4_0:
-            return padded * (columns // BLOCK) * 18 + 128
+            return packed_bytes(PackedQ4_0, blocks) + 64
         case Format.Q4_1:
-            return padded * (columns // BLOCK) * 20 + 192
+            return packed_bytes(PackedQ4_1, blocks) + 64
         case Format.Q8_0:
-            return padded * (columns // BLOCK) * 34 + 128
+            return packed_bytes(PackedQ8_0, blocks) + 64

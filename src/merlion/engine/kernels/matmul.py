@@ -3,12 +3,8 @@
 from bare import Slice, f32, usize
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.matmul_float import matmul_float
-from merlion.engine.kernels.matmul_int8 import (
-    PackedQ4_0,
-    PackedQ4_1,
-    PackedQ8_0,
-    matmul_int8,
-)
+from merlion.engine.kernels.matmul_int8 import matmul_int8
+from merlion.engine.kernels.packing import PackedQ4_0, PackedQ4_1, PackedQ8_0
 from merlion.engine.quant import Format
 from merlion.engine.tensor import Matrix
 

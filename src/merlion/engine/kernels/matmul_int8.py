@@ -19,43 +19,19 @@ from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
 from bare.cpu import prefetch, prefetch_l2
 from bare.simd import Vec, dot4, dot4_small, exact_dot4, fma, multiversion, select
 from merlion.engine.kernels.activations import Activations
+from merlion.engine.kernels.packing import (
+    LINE,
+    Packing,
+    minimums_at,
+    packed_bytes,
+    quants_at,
+    scales_at,
+)
 from merlion.engine.kernels.shapes import BLOCK, GROUP
 from merlion.engine.tensor import Matrix
 
 SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
-LINE = 64
 AHEAD_BYTES = 4096  # What many rows ask for before it is needed, of each group.
-
-
-class Packing:
-    """How a format keeps the quants of a block (compile time only)."""
-
-    IS_NIBBLES: ClassVar[bool] = True
-    BYTES: ClassVar[int] = 256  # Of a block of a group.
-    AHEAD: ClassVar[int] = 16  # Blocks that one row asks for before they are needed.
-    BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
-    HAS_MINIMUM: ClassVar[bool] = False
-
-
-class PackedQ4_0(Packing):
-    """Nibbles q + 8."""
-
-    BIAS = 8
-
-
-class PackedQ4_1(Packing):
-    """Nibbles q, and a minimum a block."""
-
-    HAS_MINIMUM = True
-
-
-class PackedQ8_0(Packing):
-    """Bytes q + 128."""
-
-    IS_NIBBLES = False
-    BYTES = 512
-    AHEAD = 4
-    BIAS = 128
 
 
 class Groups:
@@ -90,9 +66,8 @@ def matmul_int8[P: Packing](
     """As `matmul`."""
     blocks = matrix.blocks
     assert first < last
-    assert last * blocks * packing.BYTES <= len(matrix.quants)
-    assert last * blocks * GROUP <= len(matrix.scales)
-    assert not packing.HAS_MINIMUM or last * blocks * GROUP <= len(matrix.minimums)
+    assert packed_bytes(packing, last * blocks) <= len(matrix.packed)
+    assert len(matrix.packed) <= 2 * len(matrix.halves)
     assert 0 < count <= inputs.rows
     assert inputs.rows * blocks <= len(inputs.scales)
     assert (count - 1) * stride + (last - first) * GROUP <= len(output)
@@ -135,33 +110,52 @@ def multiply_row[P: Packing](
     """Lanes [part, part + lanes) of one group, for one input."""
     blocks = matrix.blocks
     total = Vec[f32].splat(0.0)
-    for block in range(blocks):
-        at = group * blocks + block
-        # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
-        # be in the L1 cache, and two shorter chains of products gain a twentieth. Bytes are loaded
-        # as they are, and lose a tenth by a second chain.
-        prefetch_block(packing, matrix, at + packing.AHEAD, packing.IS_NIBBLES)
-        weights = stack(Vec[u8], 8)
-        unpack(packing, matrix, at, part, weights, 0)
-        x = block * inputs.rows
-        dots = first_sum(packing, inputs, x)
-        rest = Vec[i32].splat(0)
-        for j in unroll(8):
-            values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-            if packing.IS_NIBBLES and j >= 4:
-                rest = add_products(packing, rest, weights[j], values)
-            else:
-                dots = add_products(packing, dots, weights[j], values)
-        if packing.IS_NIBBLES:
-            dots = dots + rest
-        scale = Vec[f32].load(matrix.scales, at * GROUP + part)
-        if packing.HAS_MINIMUM:
-            minimum = Vec[f32].load(matrix.minimums, at * GROUP + part)
-            total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
-        total = fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), total)
+    # Two blocks a round: each load then goes on by the same step, which the hardware's
+    # prefetching recognises.
+    for pair in range(blocks // 2):
+        for half in unroll(2):
+            total = add_block(packing, matrix, inputs, group, pair * 2 + half, part, total)
+    if blocks % 2 != 0:
+        total = add_block(packing, matrix, inputs, group, blocks - 1, part, total)
     if accumulate:
         total = total + Vec[f32].load(output, 0)
     total.store(output, 0)
+
+
+@unchecked("the caller asserted the ranges")
+def add_block[P: Packing](
+    packing: type[P],
+    matrix: Matrix,
+    inputs: Activations,
+    group: usize,
+    block: usize,
+    part: usize,
+    total: Vec[f32],
+) -> Vec[f32]:
+    """`total` and the product of one block with the one input."""
+    at = group * matrix.blocks + block
+    # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
+    # be in the L1 cache, and two shorter chains of products gain a twentieth. Bytes are loaded
+    # as they are, and lose a tenth by a second chain.
+    prefetch_block(packing, matrix, at + packing.AHEAD, packing.IS_NIBBLES)
+    weights = stack(Vec[u8], 8)
+    unpack(packing, matrix, at, part, weights, 0)
+    x = block * inputs.rows
+    dots = first_sum(packing, inputs, x)
+    rest = Vec[i32].splat(0)
+    for j in unroll(8):
+        values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+        if packing.IS_NIBBLES and j >= 4:
+            rest = add_products(packing, rest, weights[j], values)
+        else:
+            dots = add_products(packing, dots, weights[j], values)
+    if packing.IS_NIBBLES:
+        dots = dots + rest
+    if packing.HAS_MINIMUM:
+        minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
+        total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
+    scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
+    return fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), total)
 
 
 @unchecked("the caller asserted the ranges")
@@ -199,12 +193,12 @@ def multiply_slab[P: Packing, G: Groups](
                     dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
             factor = Vec[f32].splat(inputs.scales[x])
             for g in unroll(groups.COUNT):
-                at = ((group + g) * blocks + block) * GROUP + part
+                at = (group + g) * blocks + block
                 total = totals[c * groups.COUNT + g]
                 if packing.HAS_MINIMUM:
-                    minimum = Vec[f32].load(matrix.minimums, at)
+                    minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
                     total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
-                scale = Vec[f32].load(matrix.scales, at)
+                scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
                 totals[c * groups.COUNT + g] = fma(dots[g].to(f32), scale * factor, total)
 
 
@@ -232,10 +226,10 @@ def put[G: Groups](
 def prefetch_block[P: Packing](packing: type[P], matrix: Matrix, at: usize, near: bool) -> None:
     """Ask for a block of a group, which need not exist."""
     for line in unroll(packing.BYTES // LINE):
-        fetch(matrix.quants, at * packing.BYTES + line * LINE, near)
-    fetch(matrix.scales, at * GROUP, near)
+        fetch(matrix.packed, quants_at(packing, at) + line * LINE, near)
+    fetch(matrix.halves, scales_at(packing, at), near)
     if packing.HAS_MINIMUM:
-        fetch(matrix.minimums, at * GROUP, near)
+        fetch(matrix.halves, minimums_at(packing, at), near)
 
 
 @unchecked("a prefetch does not fault")
@@ -257,17 +251,16 @@ def unpack[P: Packing](
     first: usize,
 ) -> None:
     """Unsigned bytes of a block: vector j holds columns 4j to 4j + 3 of each row."""
+    start = quants_at(packing, at) + part * 4
     if packing.IS_NIBBLES:
         mask = Vec[u8].splat(15)
         for j in unroll(4):
-            pairs = Vec[u8].load(matrix.quants, at * packing.BYTES + j * LINE + part * 4)
+            pairs = Vec[u8].load(matrix.packed, start + j * LINE)
             weights[first + j] = pairs & mask
             weights[first + 4 + j] = pairs >> 4
     else:
         for j in unroll(8):
-            weights[first + j] = Vec[u8].load(
-                matrix.quants, at * packing.BYTES + j * LINE + part * 4
-            )
+            weights[first + j] = Vec[u8].load(matrix.packed, start + j * LINE)
 
 
 @unchecked("the caller asserted the ranges")
