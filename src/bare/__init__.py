@@ -5,6 +5,7 @@ check and lay out everything as compiled code does; `bare.compiler` turns the sa
 machine code.
 """
 
+import bare.slice_codec  # noqa: F401 (before the first Struct with a slice)
 from bare.arena import Arena
 from bare.atomic import Atomic
 from bare.ints import (

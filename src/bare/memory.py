@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, overload
 
 from bare import descriptors
-from bare.allocation import Allocation, copy_refs, locate
-from bare.codec import PAIR, Codec, build, codec
+from bare.allocation import Allocation, copy_refs
+from bare.codec import Codec, codec
 from bare.descriptors import (
     ArrayType,
-    BytesType,
     Descriptor,
     FloatType,
     IntType,
@@ -256,21 +255,34 @@ else:
             return RefType(target)
 
 
+_elements: dict[Descriptor, tuple[Codec, str]] = {}
+
+
+def element_codec(descriptor: Descriptor) -> tuple[Codec, str]:
+    """The codec of an element, and the letter by which `memoryview` knows it or nothing."""
+    result = _elements.get(descriptor)
+    if result is None:
+        found = codec(descriptor, True)
+        known = found.format[:1] == "<" and found.format != "<e" and str(descriptor) != "usize"
+        result = _elements[descriptor] = (found, found.format[1:] if known else "")
+    return result
+
+
 def make_view(
     kind: type[View[Any]], element: Descriptor, allocation: Allocation, offset: int, length: int
 ) -> Any:
     """Make a Slice or Array over `length` elements at `offset`."""
     view = kind.__new__(kind)
-    found = codec(element, True)
+    found, letter = element_codec(element)
     view._allocation_ = allocation
     view._offset_ = offset
     view._length_ = length
     view._codec_ = found
     view.element = element
     view._items_ = None
-    if found.format[:1] == "<" and found.format != "<e" and str(element) != "usize":
+    if letter:
         raw = allocation.buffer[offset : offset + length * found.size]
-        view._items_ = raw if found.format == "<B" else raw.cast(found.format[1:])  # type: ignore[call-overload]
+        view._items_ = raw if letter == "B" else raw.cast(letter)  # type: ignore[call-overload]
     return view
 
 
@@ -320,67 +332,6 @@ def reinterpret[T](element: type[T], data: Bytes | Slice[Any]) -> Slice[T]:
     if size % kind.size or source.address % kind.size:
         trap(f"{size} bytes at {source.address:#x} cannot be seen as {kind}")
     return make_view(Slice, kind, source._allocation_, source._offset_, size // kind.size)  # type: ignore[no-any-return]
-
-
-@build.register
-def _(descriptor: SliceType, _inline: bool) -> Codec:
-    return _slice_codec(descriptor.element)
-
-
-@build.register
-def _(descriptor: BytesType, _inline: bool) -> Codec:
-    return _slice_codec(descriptor.element)
-
-
-def _slice_codec(element: Descriptor) -> Codec:
-    unpack, pack = PAIR.unpack_from, PAIR.pack_into
-    empty: list[Any] = []
-
-    def read_slice(allocation: Allocation, offset: int) -> Any:
-        address, length = unpack(allocation.buffer, offset)
-        found = allocation.refs.get(offset)
-        if (
-            found is not None
-            and found._length_ == length
-            and found._allocation_.address + found._offset_ == address
-        ):
-            return found
-        if length == 0:
-            if not empty:
-                empty.append(allocate(element, 0))
-            return empty[0]
-        at = locate(address, length * codec(element, True).size)
-        return make_view(Slice, element, *at, length)
-
-    def write_slice(allocation: Allocation, offset: int, value: Any) -> None:
-        value = as_slice(value)
-        if value.element is not element:
-            raise TypeError(f"expected Slice[{show(element)}], found {value!r}")
-        pack(allocation.buffer, offset, value.address, value._length_)
-        allocation.refs[offset] = value
-
-    return Codec(16, 8, read_slice, write_slice)
-
-
-@build.register
-def _(descriptor: ArrayType, inline: bool) -> Codec:
-    if len(descriptor.parts) != 2:
-        raise TypeError(f"{descriptor} needs a length: = array(n)")
-    element, count = descriptor.element, descriptor.count
-    found = codec(element, True)
-
-    def read_array(allocation: Allocation, offset: int) -> Any:
-        return make_view(Array, element, allocation, offset, count)
-
-    def write_array(allocation: Allocation, offset: int, value: Any) -> None:
-        target = read_array(allocation, offset)
-        if isinstance(value, View | bytes):
-            target.copy_from(value)
-            return
-        for index, item in enumerate(value):
-            target[index] = item
-
-    return Codec(found.size * count, found.align, read_array, write_array)
 
 
 __all__ = [

@@ -9,8 +9,8 @@ it is chosen when every argument has exactly the expected type. Everything else 
 fit, unions, tuples, wrong types) goes the careful way: `bare.codec` converts or raises.
 
 Lifetime: a `bytes` argument is passed by the address of its own storage. Compiled code may keep
-that address in a Struct, so the last few are kept alive; results that hold pointers go the careful
-way, where each view they give holds the storage it looks into.
+that address in a Struct, so the last few are kept alive. Where a result may hold pointers, `bytes`
+go the careful way; each view in a result holds the storage it looks into.
 """
 
 import enum
@@ -18,13 +18,13 @@ import struct
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from inspect import Parameter
 from types import NoneType
 from typing import Any, NoReturn, Protocol
 
 from bare.allocation import Allocation
-from bare.codec import layout, read, write
+from bare.codec import PAIR, codec, dataclass_fields, layout, read, sequence_layout, write
 from bare.compiler.loader import SLOTS
 from bare.compiler.relocate import align_up
 from bare.descriptors import (
@@ -33,11 +33,13 @@ from bare.descriptors import (
     IntType,
     RefType,
     SliceType,
+    TupleType,
     UnionType,
     enum_storage,
     is_struct,
 )
 from bare.memory import Slice
+from bare.slice_codec import slice_reader
 
 BLOCK_SIZE = 4096  # Of a thread's own block; larger ones are allocated for the call.
 BYTES_HEADER = bytes.__basicsize__ - 1  # CPython: where a bytes object's storage starts.
@@ -182,6 +184,40 @@ def _pointer(descriptor: Any, name: str, names: _Names, copies: bool) -> _Packin
     return None
 
 
+def _reading(descriptor: Any, offset: int, names: _Names) -> str:
+    """An expression for the value of a type at an offset of the thread's block."""
+    packing = _number(descriptor, "value", names)
+    if packing is not None:
+        unpack = names.bind(struct.Struct("=" + packing.format).unpack_from)
+        value = f"{unpack}(_bare_t.buffer, {offset})[0]"
+        is_enum = isinstance(descriptor, type) and issubclass(descriptor, enum.Enum)
+        return f"{names.bind(descriptor)}({value})" if is_enum else value
+    if isinstance(descriptor, (SliceType, BytesType)):
+        make = names.bind(slice_reader(descriptor.element))
+        return f"{make}(*{names.bind(PAIR.unpack_from)}(_bare_t.buffer, {offset}))"
+    if isinstance(descriptor, TupleType):
+        return f"({_parts(descriptor.parts, offset, names)})"
+    if is_dataclass(descriptor):
+        kinds = [kind for _, kind in dataclass_fields(descriptor)]
+        return f"{names.bind(descriptor)}({_parts(kinds, offset, names)})"
+    if isinstance(descriptor, UnionType) and not all(map(is_struct, descriptor.variants)):
+        offsets, _ = sequence_layout([layout(variant) for variant in descriptor.variants], 1)
+        tag = f"_bare_tag_{offset}"
+        test, text = f"({tag} := _bare_t.buffer[{offset}])", ""
+        for index, (variant, at) in enumerate(zip(descriptor.variants, offsets, strict=True)):
+            text += f"{_reading(variant, offset + at, names)} if {test} == {index + 1} else "
+            test = tag
+        return f"({text}None)"
+    return f"{names.bind(codec(descriptor).read)}(_bare_t.allocation, {offset})"
+
+
+def _parts(kinds: Sequence[Any], offset: int, names: _Names) -> str:
+    """The expressions of what lies one after the other from an offset on, each with a comma."""
+    offsets, _ = sequence_layout([layout(kind) for kind in kinds])
+    parts = zip(kinds, offsets, strict=True)
+    return "".join(f"{_reading(kind, offset + at, names)}, " for kind, at in parts)
+
+
 def _holds_pointers(descriptor: Any) -> bool:
     """Whether a result of this type may look into an argument's storage."""
     plain = (IntType, FloatType)
@@ -289,17 +325,7 @@ class Marshal:
     def _result_text(self, descriptor: Any, names: _Names) -> str:
         if descriptor is NoneType:
             return "    return None\n"
-        packing = _number(descriptor, "value", names)
-        offset = self.block.result_offset
-        if packing is None:
-            reader = names.bind(read)
-            kind = names.bind(self.result)
-            return f"    return {reader}({kind}, _bare_t.allocation, {offset})\n"
-        unpack = names.bind(struct.Struct("=" + packing.format).unpack_from)
-        value = f"{unpack}(_bare_t.buffer, {offset})[0]"
-        if isinstance(descriptor, type) and issubclass(descriptor, enum.Enum):
-            value = f"{names.bind(descriptor)}({value})"
-        return f"    return {value}\n"
+        return f"    return {_reading(descriptor, self.block.result_offset, names)}\n"
 
 
 def _is_plain(descriptor: Any) -> bool:
