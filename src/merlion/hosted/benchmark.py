@@ -17,6 +17,7 @@ from merlion.hosted.distribution import Bin, describe, histogram, median
 from merlion.hosted.errors import HostedError
 from merlion.hosted.measure import Limits
 from merlion.hosted.model import Model
+from merlion.hosted.passes import compute
 
 SEED = 1
 SCHEMA = 1
@@ -112,9 +113,7 @@ class Stopwatch:
         """Take the model over; the calling thread becomes the leader of its team."""
         self._model = model
         self._scheduler: Scheduler = model.scheduler
-        self._step = model.code(Scheduler.step)
-        self._text = model.code(Scheduler.text)
-        self._consume = model.code(Scheduler.consume)
+        self._compute = model.code(compute)
         self.vocabulary = int(model.engine.team.llama.model.vocabulary)
 
     def _start(self, prompt_tokens: int, tokens: int, seed: int) -> int:
@@ -126,14 +125,9 @@ class Stopwatch:
             raise HostedError(f"the scheduler refused the request: {slot.name.lower()}")
         return int(slot)
 
-    def _pass(self, slots: list[int]) -> None:
+    def _pass(self, slots: "Slice[int]") -> None:
         """One forward pass, and the text it gave."""
-        scheduler = self._scheduler
-        self._step(scheduler, time.monotonic_ns())
-        for slot in slots:
-            piece = self._text(scheduler, slot)
-            if len(piece):
-                self._consume(scheduler, slot, len(piece))
+        self._compute(self._scheduler, slots, time.monotonic_ns())
 
     def _finish(self, slots: list[int]) -> None:
         for slot in slots:
@@ -143,10 +137,11 @@ class Stopwatch:
     def prefill(self, count: int) -> float:
         """Seconds from a prompt of `count` tokens to its first token."""
         slot = self._start(count, 1, SEED)
+        slots = Slice.of(u32, [slot])
         self._model.helpers.begin()
         start = time.perf_counter_ns()
         while self._scheduler.state(slot) != SlotState.DONE:
-            self._pass([slot])
+            self._pass(slots)
         seconds = (time.perf_counter_ns() - start) / 1e9
         self._finish([slot])
         return seconds
@@ -157,9 +152,10 @@ class Stopwatch:
 
     def streams(self, streams: int, count: int) -> list[float]:
         """Milliseconds of each of `count` passes that give one token to every one of `streams`."""
-        slots = [self._start(1, count + 1, SEED + i) for i in range(streams)]
+        started = [self._start(1, count + 1, SEED + i) for i in range(streams)]
+        slots = Slice.of(u32, started)
         self._model.helpers.begin()
-        while any(self._scheduler.state(slot) != SlotState.DECODE for slot in slots):
+        while any(self._scheduler.state(slot) != SlotState.DECODE for slot in started):
             self._pass(slots)
         times = []
         before = time.perf_counter_ns()
@@ -168,7 +164,7 @@ class Stopwatch:
             after = time.perf_counter_ns()
             times.append((after - before) / 1e6)
             before = after
-        self._finish(slots)
+        self._finish(started)
         return times
 
 

@@ -16,6 +16,7 @@ from merlion.engine.scoring import negative_log_likelihood, score_rows, top_toke
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 from merlion.hosted.errors import HostedError
+from merlion.hosted.passes import compute
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server
 
@@ -32,6 +33,7 @@ ENTRIES: tuple[Any, ...] = (
     Scheduler.text,
     Scheduler.consume,
     Scheduler.release,
+    compute,
     score_rows,
     negative_log_likelihood,
     top_tokens,
