@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from merlion.cli.hosted import JsonOption, ModelArgument, ThreadsOption, load_model
+from merlion.cli.hosted import JsonOption, ModelArgument, PriorityOption, ThreadsOption, load_model
 from merlion.cli.terminal import note, notes, out, print_json
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def bench(
     ] = 8,
     repeats: Annotated[int, typer.Option("--repeats", min=1, max=100)] = 3,
     threads: ThreadsOption = 0,
+    prio: PriorityOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Time a model: prompt, answer, several answers; with the machine's limits beside them."""
@@ -42,7 +43,7 @@ def bench(
     lower = "lower --tokens, --prompt-tokens or --streams"
     settings = Settings(context=plan.context, sequences=streams, threads=threads, lower=lower)
     machine = observation.machine()
-    with load_model(model, settings) as loaded, notes.status("measuring"):
+    with load_model(model, settings, prio) as loaded, notes.status("measuring"):
         if loaded.context < plan.context:
             note(f"the model's context of {loaded.context} bounds what is measured")
             room = loaded.context - 16
@@ -52,6 +53,7 @@ def bench(
         report = benchmark.run(loaded, plan)
         name, used = loaded.path.name, loaded.threads
         machine["instructions"] = level()
+        machine["priority"] = prio
     if json:
         print_json({"model": name, "threads": used, "machine": machine, **report.as_json()})
         return

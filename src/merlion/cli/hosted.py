@@ -28,6 +28,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one line of JSON
 ThreadsOption = Annotated[
     int, typer.Option("--threads", min=0, help="0: one for each core of the machine.")
 ]
+PriorityOption = Annotated[
+    int,
+    typer.Option(
+        "--prio",
+        min=-1,
+        max=3,
+        help="-1 low, 0 as it is, 1 medium, 2 high, 3 realtime (all cores).",
+    ),
+]
 CONTEXT_SERVED = 4096
 SEQUENCES_SERVED = 4
 TOKENS_MAX = 1 << 20
@@ -55,12 +64,21 @@ def loading_progress(name: str) -> "Iterator[Progress]":
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def load_model(name: str, settings: "Settings") -> "Model":
+def prioritise(prio: int, threads: int) -> None:
+    """Set the priority of all that is done from now on."""
+    from merlion.hosted.priority import Priority, apply
+    from merlion.hosted.threads import default_threads
+
+    apply(Priority(prio), threads or default_threads())
+
+
+def load_model(name: str, settings: "Settings", prio: int = 0) -> "Model":
     """Find, read and prepare a model."""
     from merlion.hosted.model import Model
 
     path = find_model(name)
     code = compile_code()
+    prioritise(prio, settings.threads)
     with loading_progress(path.name) as progress:
         return Model(code, path, settings, progress)
 
@@ -210,6 +228,7 @@ def serve(
             help="Answers computed together; each has room for --ctx-size tokens.",
         ),
     ] = SEQUENCES_SERVED,
+    prio: PriorityOption = 0,
     alias: Annotated[
         str, typer.Option("--alias", help="The model's id in the API; else the file's own name.")
     ] = "",
@@ -225,6 +244,7 @@ def serve(
         raise UserError("--alias: too long", f"at most {MODEL_NAME_BYTES_MAX} bytes")
     path = find_model(model)
     code = compile_code()
+    prioritise(prio, threads)
     from merlion.hosted.code import level
     from merlion.hosted.main import Application
     from merlion.hosted.model import Settings
