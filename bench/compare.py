@@ -1,6 +1,6 @@
 """MerlionOS against llama.cpp on the same file, threads and minutes: results/compare.json.
 
-    python bench/compare.py [--repeats 5] [--threads 2,1] [--only TEXT] [--force]
+    python bench/compare.py [--repeats 5] [--threads 2,1] [--only TEXT] [--level avx2] [--force]
 
 Each row alternates, so that the machine's moods strike everybody: limits, ours, llama.cpp tuned,
 llama.cpp as installed, and again. The ratio is taken within a round; the median over the rounds is
@@ -9,6 +9,9 @@ reported, with the smallest and largest. Nothing computes while another does.
 Tuned means what a careful operator of Linux would do: weights copied to huge pages, threads
 bound to CPUs, flash attention and the micro-batch chosen for this row by measuring. As
 installed means llama.cpp's defaults.
+
+`--level avx2` compares both sides without the instructions that came after it, for what a lesser
+processor would see: results/compare_avx2.json.
 """
 
 import argparse
@@ -22,8 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import files
-import peer_env
 import results
+from peer_env import LEVEL_OPTIONS, NATIVE, Peer
 
 from merlion.hosted import observation
 from merlion.hosted.distribution import median
@@ -124,16 +127,17 @@ class Sides:
     installed: Worker
 
     @classmethod
-    def start(cls, model: Path, threads: int) -> "Sides":
+    def start(cls, model: Path, threads: int, peer_side: Peer) -> "Sides":
         """Start all three on one file."""
         ours = [sys.executable, str(BENCH / "our_worker.py"), str(model)]
         ours += ["--threads", str(threads), "--context", str(CONTEXT), "--streams", str(STREAMS)]
-        peer = [str(peer_env.PYTHON), str(BENCH / "peer_worker.py"), str(model)]
+        peer = [str(peer_side.python), str(BENCH / "peer_worker.py"), str(model)]
         peer += ["--threads", str(threads)]
         tuning = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
         if threads == len(usable_cpus()):
             tuning |= {"OMP_PROC_BIND": "close", "OMP_PLACES": "cores"}
-        return cls(Worker(ours), Worker([*peer, "--copy"], tuning), Worker(peer))
+        limited = {} if peer_side.level == NATIVE else {"MERLION_SIMD": peer_side.level}
+        return cls(Worker(ours, limited), Worker([*peer, "--copy"], tuning), Worker(peer))
 
     @property
     def workers(self) -> list[Worker]:
@@ -227,9 +231,12 @@ def main() -> None:
         "--only", default="", help="models whose name contains this; the results of others stay"
     )
     parser.add_argument("--force", action="store_true", help="measure on a busy machine too")
+    parser.add_argument("--level", choices=LEVEL_OPTIONS, default=NATIVE)
     options = parser.parse_args()
-    if not peer_env.is_ready():
-        sys.exit("there is no peer: python bench/peer_env.py")
+    peer_side = Peer(options.level)
+    if not peer_side.is_ready():
+        sys.exit(f"there is no peer: python bench/peer_env.py --level {options.level}")
+    stored = "compare" if options.level == NATIVE else f"compare_{options.level}"
     suite = [(file, tasks) for file, tasks in SUITE if options.only.lower() in file.name.lower()]
     for file, _ in suite:
         file.make()
@@ -239,7 +246,7 @@ def main() -> None:
     memory: list[dict[str, Any]] = []
     for file, tasks in suite:
         for threads in [int(text) for text in options.threads.split(",")]:
-            sides = Sides.start(file.path, threads)
+            sides = Sides.start(file.path, threads, peer_side)
             rows += [measure(task, file.name, threads, sides, options.repeats) for task in tasks]
             abouts = [worker.ask({"what": "about"}) for worker in sides.workers]
             names = ("ours", "tuned", "installed")
@@ -254,11 +261,11 @@ def main() -> None:
     found = [asdict(row) for row in rows]
     if options.only:  # The other models keep what was measured of them.
         measured = {file.name for file, _ in suite}
-        before = results.read("compare") or {"rows": [], "memory": []}
+        before = results.read(stored) or {"rows": [], "memory": []}
         found = [row for row in before["rows"] if row["model"] not in measured] + found
         memory = [row for row in before["memory"] if row["model"] not in measured] + memory
     content = {"peer": peer, "level": level, "rows": found}
-    results.write("compare", disturbed, {**content, "memory": memory})
+    results.write(stored, disturbed, {**content, "memory": memory})
 
 
 if __name__ == "__main__":

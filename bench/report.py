@@ -19,6 +19,7 @@ PAGE = results.ROOT / "docs" / "performance.md"
 CHART = results.ROOT / "docs" / "images" / "compare.svg"
 SECTIONS: dict[str, Callable[[dict[str, Any]], str]] = {
     "compare": tables.compare_table,
+    "compare_avx2": tables.compare_table,
     "pages": tables.pages_table,
     "engine": tables.engine_table,
     "machine": tables.machine_table,

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import compare
 import files
-import peer_env
 import results
+from peer_env import LEVEL_OPTIONS, Peer
 
 from merlion.cli.accelerator import Accelerator, detect
 
@@ -43,8 +43,10 @@ def steps(quick: bool, force: list[str]) -> list[tuple[str, list[str]]]:
     model = shown(files.SMOLLM2_Q4_0.path)
     serve = ["--repeats", "1" if quick else "3", "--model", model, *force]
     found = [("pages", script("pages", *force))]
-    if peer_env.is_ready():
-        found.append(("compare", script("compare", "--repeats", repeats, *force)))
+    for level in LEVEL_OPTIONS:
+        if Peer(level).is_ready():
+            compared = script("compare", "--repeats", repeats, "--level", level, *force)
+            found.append((f"compare {level}", compared))
     found.append(("serve hosted", script("serve_latency", "--where", "hosted", *serve)))
     boot = ["--repeats", repeats, "--model", model, *force]
     if detect().accelerator is not Accelerator.TCG:
@@ -85,7 +87,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few repetitions: to try it out")
     options = parser.parse_args()
     failed = []
-    if not peer_env.is_ready() and subprocess.run(script("peer_env")).returncode != 0:
+    if not Peer().is_ready() and subprocess.run(script("peer_env")).returncode != 0:
         failed.append("peer (llama.cpp could not be built)")
     for file, _ in compare.SUITE:
         file.make()

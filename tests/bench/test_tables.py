@@ -156,6 +156,7 @@ def test_published_results_make_tables_and_name_no_path() -> None:
     # `report` itself needs matplotlib only for the chart.
     writers = {
         "compare": tables.compare_table,
+        "compare_avx2": tables.compare_table,
         "pages": tables.pages_table,
         "engine": tables.engine_table,
         "machine": tables.machine_table,
