@@ -16,7 +16,7 @@ from merlion.engine.scoring import negative_log_likelihood, score_rows, top_toke
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 from merlion.hosted.errors import HostedError
-from merlion.hosted.passes import compute
+from merlion.hosted.passes import compute, outgoing, sent
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server
 
@@ -34,6 +34,8 @@ ENTRIES: tuple[Any, ...] = (
     Scheduler.consume,
     Scheduler.release,
     compute,
+    outgoing,
+    sent,
     score_rows,
     negative_log_likelihood,
     top_tokens,
@@ -43,7 +45,6 @@ ENTRIES: tuple[Any, ...] = (
     Server.open,
     Server.receive,
     Server.pending,
-    Server.sent,
     Server.wants_close,
     Server.finish_input,
     Server.hangup,

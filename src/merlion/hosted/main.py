@@ -65,6 +65,7 @@ class Application:
         self.backend: EngineBackend = EngineBackend.zeroed(is_alias=bool(alias))
         self.code(EngineBackend.start)(self.backend, Slice.from_bytes(self._name), self._storage)
         self.server: Server = Server.zeroed()
+        self._poll = self.code(Server.poll)
         config = ServerConfig(
             api_key=Slice.from_bytes(api_key),
             boot_unix_s=int(time.time() - time.monotonic()),
@@ -122,17 +123,18 @@ class Application:
     def _exchange(self, timeout_s: float) -> None:
         """Read, let the server work, send."""
         self.sockets.poll(timeout_s)
-        self.code(Server.poll)(self.server, time.monotonic_ns())
+        self._poll(self.server, time.monotonic_ns())
         self.sockets.flush()
 
     def _serve(self, model: Model) -> None:
         """The loop. The pass's tokens leave in the exchange after it, which does not wait."""
         step, has_work = self.code(Scheduler.step), self.code(Scheduler.has_work)
+        computing = False  # The last pass computed something, so the next one probably does.
         while not self._stopping:
             self._exchange(0.0)
-            if has_work(model.scheduler):
+            if computing or has_work(model.scheduler):
                 model.helpers.begin()
-                step(model.scheduler, time.monotonic_ns())
+                computing = step(model.scheduler, time.monotonic_ns())
                 continue
             model.helpers.end()
             self.sockets.poll(IDLE_S)

@@ -1,21 +1,25 @@
 """Linux sockets joined to the server: what serve/bridge.py does for the network stack.
 
 Non-blocking, one thread. `poll` moves whatever can be moved and returns; it waits for at most
-`timeout_s` when nothing is there. After the server's last byte a connection lingers: what the peer
-still sends is read and dropped until it closes too, for otherwise our close would become a reset
-and the peer could lose the reply (RFC 9112, section 9.6).
+`timeout_s` when nothing is there. `flush` looks only at connections with something to do, and makes
+as few calls of compiled code for each as it can (passes.py).
+
+After the server's last byte a connection lingers: what the peer still sends is read and dropped
+until it closes too, for otherwise our close would become a reset and the peer could lose the reply
+(RFC 9112, section 9.6).
 """
 
-import selectors
+import select
 import socket
 import time
 from dataclasses import dataclass
 
 from merlion.hosted.code import Code
 from merlion.hosted.errors import HostedError
+from merlion.hosted.passes import outgoing, sent
 from merlion.serve.limits import LINGER_NS
-from merlion.serve.outbox import Outbox
 from merlion.serve.server import Server
+from merlion.serve.service import NOBODY
 
 BACKLOG = 1024
 READ_BYTES = 64 * 1024
@@ -28,10 +32,10 @@ class Link:
 
     socket: socket.socket
     inner: int  # NO_CONNECTION while lingering.
-    outbox: Outbox
     unread: bytes = b""  # Received, not yet taken by the server.
     ended: bool = False  # The peer sends nothing more.
-    events: int = selectors.EVENT_READ
+    blocked: bool = False  # The socket takes nothing more for now.
+    events: int = select.EPOLLIN
     since_ns: int = 0
 
 
@@ -44,12 +48,16 @@ class Sockets:
         self._open = code(Server.open)
         self._receive = code(Server.receive)
         self._pending = code(Server.pending)
-        self._sent = code(Server.sent)
+        self._outgoing = code(outgoing)
+        self._sent = code(sent)
         self._wants_close = code(Server.wants_close)
         self._finish_input = code(Server.finish_input)
         self._hangup = code(Server.hangup)
-        self._links: dict[int, Link] = {}
-        self._selector = selectors.DefaultSelector()
+        self._links: dict[int, Link] = {}  # By file descriptor.
+        self._joined: dict[int, Link] = {}  # By connection of the server.
+        self._unread: dict[int, Link] = {}  # Of them, those with bytes that it did not take.
+        self._lingering: dict[int, Link] = {}  # By file descriptor.
+        self._epoll = select.epoll()
         try:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             self._listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -60,7 +68,8 @@ class Sockets:
             ) from error
         self._listener.setblocking(False)
         self._accepting = True
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._listener_number = self._listener.fileno()
+        self._epoll.register(self._listener_number, select.EPOLLIN)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -70,37 +79,34 @@ class Sockets:
 
     def poll(self, timeout_s: float) -> None:
         """Wait for at most `timeout_s`; accept, and read what has come."""
-        for key, events in self._selector.select(timeout_s):
-            if key.fileobj is self._listener:
+        for number, events in self._epoll.poll(timeout_s):
+            if number == self._listener_number:
                 self._accept()
-            elif events & selectors.EVENT_READ:
-                link = self._links.get(key.fd)
+            elif events & ~select.EPOLLOUT:
+                link = self._links.get(number)
                 if link is not None:
                     self._read(link)
 
     def flush(self) -> None:
         """Send what the server has for its clients; close what it is done with."""
-        now_ns = time.monotonic_ns()
-        for link in list(self._links.values()):
-            if link.inner == NO_CONNECTION:
+        for link in list(self._unread.values()):
+            self._feed(link)
+        inner = self._outgoing(self._server, 0)
+        while inner != NOBODY:
+            self._serve(self._joined[inner])
+            inner = self._outgoing(self._server, inner + 1)
+        if self._lingering:
+            now_ns = time.monotonic_ns()
+            for link in list(self._lingering.values()):
                 if now_ns - link.since_ns > LINGER_NS:
                     self._drop(link)
-                continue
-            if link.unread:
-                self._feed(link)
-            if not link.outbox.is_empty:
-                self._write(link)
-            if link.inner != NO_CONNECTION and self._wants_close(self._server, link.inner):
-                self._linger(link, now_ns)
-            if link.inner != NO_CONNECTION:
-                self._watch(link)
 
     def close(self) -> None:
         """Close everything at once."""
         for link in list(self._links.values()):
             self._drop(link)
         self._listener.close()
-        self._selector.close()
+        self._epoll.close()
 
     def _accept(self) -> None:
         """Take what waits in the backlog while there is room; the rest waits on."""
@@ -116,9 +122,9 @@ class Sockets:
                 return
             peer.setblocking(False)
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            link = Link(peer, inner, self._server.connections[inner].outbox)
-            self._links[peer.fileno()] = link
-            self._selector.register(peer, selectors.EVENT_READ)
+            link = Link(peer, inner)
+            self._links[peer.fileno()] = self._joined[inner] = link
+            self._epoll.register(peer, link.events)
             self._read(link)
 
     def _accept_more(self, accepting: bool) -> None:
@@ -126,9 +132,9 @@ class Sockets:
         if accepting != self._accepting:
             self._accepting = accepting
             if accepting:
-                self._selector.register(self._listener, selectors.EVENT_READ)
+                self._epoll.register(self._listener, select.EPOLLIN)
             else:
-                self._selector.unregister(self._listener)
+                self._epoll.unregister(self._listener)
 
     def _read(self, link: Link) -> None:
         """One read; the server takes it at once or later."""
@@ -154,46 +160,68 @@ class Sockets:
             now_ns = time.monotonic_ns()
             taken = self._receive(self._server, link.inner, link.unread, now_ns)
             link.unread = link.unread[taken:]
-        if link.ended and not link.unread:
-            self._finish_input(self._server, link.inner)
+        if link.unread:
+            self._unread[link.inner] = link
+        else:
+            self._unread.pop(link.inner, None)
+            if link.ended:
+                self._finish_input(self._server, link.inner)
+        self._watch(link)
 
-    def _write(self, link: Link) -> None:
-        """Send as much as the socket takes."""
+    def _serve(self, link: Link) -> None:
+        """Send as much as the socket takes, and close when everything was said."""
+        link.blocked = False
         data = bytes(self._pending(self._server, link.inner))
         while data:
             try:
                 count = link.socket.send(data)
             except (BlockingIOError, InterruptedError):
-                return
+                link.blocked = True
+                break
             except OSError:
                 self._drop(link)
                 return
-            self._sent(self._server, link.inner, count)
+            if not self._sent(self._server, link.inner, count):
+                break
             data = bytes(self._pending(self._server, link.inner))
+        if not data and self._wants_close(self._server, link.inner):
+            self._linger(link)
+        else:
+            self._watch(link)
 
     def _watch(self, link: Link) -> None:
         """Ask for the events that can move this link on."""
         events = 0
         if not link.unread and not link.ended:
-            events |= selectors.EVENT_READ
-        if not link.outbox.is_empty:
-            events |= selectors.EVENT_WRITE
+            events |= select.EPOLLIN
+        if link.blocked:
+            events |= select.EPOLLOUT
+        self._watch_for(link, events)
+
+    def _watch_for(self, link: Link, events: int) -> None:
+        """Ask for these events; without any, not even to be told of a failure again and again."""
         if events == link.events:
             return
         if link.events == 0:
-            self._selector.register(link.socket, events)
+            self._epoll.register(link.socket, events)
         elif events == 0:
-            self._selector.unregister(link.socket)
+            self._epoll.unregister(link.socket)
         else:
-            self._selector.modify(link.socket, events)
+            self._epoll.modify(link.socket, events)
         link.events = events
 
-    def _linger(self, link: Link, now_ns: int) -> None:
-        """The server has said everything: send FIN, wait for the peer's."""
+    def _let_go(self, link: Link) -> None:
+        """The server's connection is free for another."""
         self._hangup(self._server, link.inner)
-        self._accept_more(True)
+        self._joined.pop(link.inner, None)
+        self._unread.pop(link.inner, None)
         link.inner = NO_CONNECTION
-        link.since_ns = now_ns
+        self._accept_more(True)
+
+    def _linger(self, link: Link) -> None:
+        """The server has said everything: send FIN, wait for the peer's."""
+        self._let_go(link)
+        link.since_ns = time.monotonic_ns()
         try:
             link.socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -201,21 +229,16 @@ class Sockets:
             return
         if link.ended:
             self._drop(link)
-        elif link.events != selectors.EVENT_READ:
-            if link.events == 0:
-                self._selector.register(link.socket, selectors.EVENT_READ)
-            else:
-                self._selector.modify(link.socket, selectors.EVENT_READ)
-            link.events = selectors.EVENT_READ
+            return
+        self._lingering[link.socket.fileno()] = link
+        self._watch_for(link, select.EPOLLIN)
 
     def _drop(self, link: Link) -> None:
         """The connection is gone: the server stops whatever it was doing for it."""
         if link.inner != NO_CONNECTION:
-            self._hangup(self._server, link.inner)
-            link.inner = NO_CONNECTION
-            self._accept_more(True)
-        if link.events:
-            self._selector.unregister(link.socket)
-            link.events = 0
-        self._links.pop(link.socket.fileno(), None)
+            self._let_go(link)
+        self._watch_for(link, 0)
+        number = link.socket.fileno()
+        self._links.pop(number, None)
+        self._lingering.pop(number, None)
         link.socket.close()
