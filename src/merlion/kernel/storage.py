@@ -33,6 +33,15 @@ def done_bytes(disk: Disk) -> usize:
             return disk.done_bytes
 
 
+def front_bytes(disk: Disk) -> usize:
+    """Return how much of the read under way is there from its beginning, without a gap."""
+    match disk:
+        case VirtioBlk():
+            return disk.front_bytes
+        case RamDisk():
+            return disk.front_bytes
+
+
 def read_error(disk: Disk) -> DiskError | None:
     """Return why the last read failed, None if it did not."""
     match disk:

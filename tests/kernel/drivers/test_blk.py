@@ -282,6 +282,82 @@ def test_progress_counts_up(machine: Machine) -> None:
     assert bytes(buffer) == data
 
 
+class HeldBlock(BlockModel):
+    """A disk that answers a request when the test says so."""
+
+    def run(self, index: int) -> None:
+        VirtioModel.run(self, index)  # Not BlockModel's, which answers all at the end.
+
+    def finish(self, number: int) -> None:
+        """Answer one of those that wait."""
+        queue, chain, answer = self.deferred.pop(number)
+        queue.finish(chain, chain.write(answer))
+
+
+def held(machine: Machine, data: bytes, queue_size: int = 48) -> tuple[HeldBlock, VirtioBlk]:
+    """A disk with up to 16 requests in flight."""
+    model = HeldBlock(data, queue_size=queue_size, seg_max=None)
+    model.reorder = True
+    disk, error = start(machine, model)
+    assert error is None
+    return model, disk
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("length", [64 * 1024, 63 * 1024 + 700, 4096, 5])
+def test_front_has_no_gap(machine: Machine, seed: int, length: int) -> None:
+    """Whatever the order of answers: the front holds the disk's bytes, and ends at a hole."""
+    chance = random.Random(seed)
+    data = noise(64 * 1024)
+    model, disk = held(machine, data)
+    buffer = static(u8, length)
+    assert disk.start_read(0, buffer) is None
+    fronts = []
+    while disk.poll_read():
+        front = disk.front_bytes
+        waiting = [int.from_bytes(chain.readable[8:], "little") for _, chain, _ in model.deferred]
+        assert front == min(waiting) * 512
+        assert bytes(buffer[:front]) == data[:front]
+        fronts.append(front)
+        for _ in range(chance.randrange(1, 4)):
+            if model.deferred:
+                model.finish(chance.randrange(len(model.deferred)))
+    assert fronts == sorted(fronts)
+    assert disk.front_bytes == length
+    assert bytes(buffer) == data[:length]
+
+
+def test_front_stays_below_what_failed(machine: Machine) -> None:
+    data = noise(64 * 1024)
+    model, disk = held(machine, data)
+    model.fail_at = {5: 1}
+    buffer = static(u8, len(data))
+    assert disk.start_read(0, buffer) is None
+    while disk.poll_read():
+        model.finish(0)
+        assert disk.front_bytes <= 5 * REQUEST
+    assert disk.error == DiskError.IO_ERROR
+    assert disk.front_bytes == 5 * REQUEST
+    assert bytes(buffer[: disk.front_bytes]) == data[: disk.front_bytes]
+
+
+def test_a_read_that_is_given_up_waits_for_what_is_in_flight(machine: Machine) -> None:
+    data = noise(128 * 1024)
+    model, disk = held(machine, data)
+    assert disk.start_read(0, static(u8, len(data))) is None
+    assert disk.poll_read()
+    asked = len(model.requests)
+    disk.stop_read()
+    polls = 0
+    while disk.poll_read():
+        model.finish(-1)
+        polls += 1
+    assert polls == asked == len(model.requests)
+    assert disk.error == DiskError.ABANDONED
+    model.reorder = False
+    assert read(disk, 0, len(data)) == data
+
+
 def test_no_doorbell_when_the_device_is_looking(machine: Machine) -> None:
     data = noise(16 * 1024)
     model = BlockModel(data)

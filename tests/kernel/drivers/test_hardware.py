@@ -154,7 +154,9 @@ def test_memory_as_disk() -> None:
     assert disk.read(1, buffer) is None
     assert buffer[600 - 512] == 7
     assert not disk.poll_read()
-    assert disk.done_bytes == 488
+    assert disk.done_bytes == disk.front_bytes == 488
+    disk.stop_read()
+    assert disk.error is None
     assert disk.read(1, static(u8, 489)) == DiskError.SHORT_DISK
     assert disk.read(1 << 54, static(u8, 1)) == DiskError.SHORT_DISK
 

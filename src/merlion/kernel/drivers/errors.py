@@ -19,6 +19,7 @@ class DiskError(Enum):
     TIMEOUT = auto()  # It stopped answering during a read; it has been reset.
     NO_ANSWER = auto()  # It does not even reset.
     STOPPED = auto()  # A read after a failure that stopped the device.
+    ABANDONED = auto()  # The reader wants no more of it.
     PROTOCOL = auto()  # It gave back what it was not given.
     LEGACY = auto()  # It speaks virtio 0.9 only.
     FEATURES_REFUSED = auto()
@@ -37,6 +38,7 @@ DISK_ERROR_TEXT = {
     DiskError.TIMEOUT: b"the disk stopped answering and was reset",
     DiskError.NO_ANSWER: b"the disk does not answer",
     DiskError.STOPPED: b"the disk was stopped after an earlier failure",
+    DiskError.ABANDONED: b"the read was given up",
     DiskError.PROTOCOL: b"the disk broke the virtio protocol",
     DiskError.LEGACY: b"the disk speaks legacy virtio only",
     DiskError.FEATURES_REFUSED: b"the disk refused our features",

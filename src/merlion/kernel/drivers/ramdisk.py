@@ -14,6 +14,7 @@ class RamDisk(Struct):
 
     storage: Slice[u8]
     done_bytes: usize
+    front_bytes: usize
     error: DiskError | None
 
     @property
@@ -29,6 +30,7 @@ class RamDisk(Struct):
     def start_read(self, sector: u64, buffer: Slice[u8]) -> DiskError | None:
         """Read at once; `poll_read` then has nothing to do."""
         self.done_bytes = 0
+        self.front_bytes = 0
         self.error = None
         if sector > self.sector_count:
             self.error = DiskError.SHORT_DISK
@@ -39,11 +41,15 @@ class RamDisk(Struct):
             return self.error
         buffer.copy_from(self.storage[start : start + len(buffer)])
         self.done_bytes = len(buffer)
+        self.front_bytes = len(buffer)
         return None
 
     def poll_read(self) -> bool:
         """Say that nothing is under way."""
         return False
+
+    def stop_read(self) -> None:
+        """Do nothing: reading is over when `start_read` is."""
 
     def read(self, sector: u64, buffer: Slice[u8]) -> DiskError | None:
         """Fill `buffer` from `sector` on."""

@@ -7,10 +7,14 @@ physically contiguous (all memory is mapped one to one).
 A request is header, data segments, status byte: a chain of `slot_descriptors` descriptors. Slot n
 owns descriptors n * slot_descriptors and up for ever, so a chain's head names its slot.
 
+Requests finish in any order. `front_bytes` says how much of the transfer has arrived without a gap,
+so that the reader can begin with that.
+
 The end of a transfer that is no whole block goes through a bounce block. A transfer fails as a
 whole: the first error stops new requests, those in flight are waited for, then the error is
-reported. A device that stops answering is reset, so that it no longer owns the destination, and
-must be started again (`start`, which allocates nothing the second time).
+reported; `stop_read` ends it the same way. A device that stops answering is reset, so that it no
+longer owns the destination, and must be started again (`start`, which allocates nothing the second
+time).
 """
 
 from bare import Arena, Slice, Struct, u8, u16, u32, u64, usize
@@ -102,6 +106,7 @@ class VirtioBlk(Struct):
     first_sector: u64
     next_byte: usize  # How much of `buffer` has been asked for.
     done_bytes: usize
+    front_bytes: usize  # The beginning of `buffer` that has arrived; after an error it stays.
     error: DiskError | None
     progress_ns: u64  # When something last completed.
     idle_polls: u64
@@ -199,7 +204,7 @@ class VirtioBlk(Struct):
         return self.error
 
     def start_read(self, sector: u64, buffer: Slice[u8]) -> DiskError | None:
-        """Begin a transfer. `poll_read` moves it on; `done_bytes` says how far it is.
+        """Begin a transfer. `poll_read` moves it on; `front_bytes` says what can be used.
 
         `buffer` belongs to the device until `poll_read` has returned False.
         """
@@ -209,6 +214,7 @@ class VirtioBlk(Struct):
         self.first_sector = sector
         self.next_byte = 0
         self.done_bytes = 0
+        self.front_bytes = 0
         error = self.check_range(sector, len(buffer))
         if error is not None:
             self.error = error
@@ -232,6 +238,8 @@ class VirtioBlk(Struct):
         """Take what is finished, ask for more. True while there is something to wait for."""
         took = self.take_finished()
         if self.error is None:
+            if took:
+                self.front_bytes = self.first_missing()
             self.submit()
         if took:
             self.progress_ns = now_ns()
@@ -243,6 +251,23 @@ class VirtioBlk(Struct):
         if self.queue.in_flight_count != 0:
             return True
         return self.error is None and self.next_byte < len(self.buffer)
+
+    def first_missing(self) -> usize:
+        """Where in the transfer the first byte lies that has not arrived."""
+        first = self.next_byte
+        for index in range(self.depth):
+            if self.queue.in_flight[index * self.slot_descriptors]:
+                first = min(first, self.place(self.slots[index]))
+        return first
+
+    def place(self, slot: Slot) -> usize:
+        """Where in the transfer a slot's bytes belong."""
+        return usize((slot.header.sector - self.first_sector) * BLOCK_SECTOR_BYTES)
+
+    def stop_read(self) -> None:
+        """Ask for no more. `poll_read` is called on until nothing is in flight."""
+        if self.error is None:
+            self.error = DiskError.ABANDONED
 
     def is_overdue(self) -> bool:
         """Say whether the device has been silent for too long."""
@@ -337,7 +362,7 @@ class VirtioBlk(Struct):
 
     def copy_bounce(self, slot: Slot) -> None:
         """Copy the end of the transfer out of the bounce block, if that is what arrived."""
-        start = usize((slot.header.sector - self.first_sector) * BLOCK_SECTOR_BYTES)
+        start = self.place(slot)
         if len(self.buffer) - start < self.block_bytes:
             tail = self.buffer[start:]
             tail.copy_from(self.bounce[: len(tail)])
