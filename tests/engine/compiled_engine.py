@@ -14,7 +14,8 @@ from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 
 ENTRIES = (
-    *(Engine.load, Scheduler.init, Scheduler.submit, Scheduler.step, Scheduler.release),
+    *(Engine.load, Engine.open, Engine.fill, Engine.finish),
+    *(Scheduler.init, Scheduler.submit, Scheduler.step, Scheduler.release),
     Tokenizer.encode,
     *(Team.start, Team.help, Team.run, score_tokens, top_tokens),
 )

@@ -27,11 +27,12 @@ def load(space: Arena, rows_max: int, context: int) -> Team:
     team.init(space, 1)
     llama = team.llama
     model = llama.model
-    assert model.load(gguf, hparams, context, space) is None
+    assert model.open(gguf, hparams, context, space) is None
     llama.cache.init(space, len(model.layers), 2, model.head_count_kv, model.head_size, context)
     llama.work.init(space, model, rows_max, 4, 1, context)
     llama.batch.init(space, rows_max, 4)
-    team.repack()
+    assert team.repack(len(gguf.data), len(gguf.data))
+    model.finish(gguf, hparams, context)
     return team
 
 

@@ -224,6 +224,35 @@ def test_truncated_never_traps(impl: Any, length: int) -> None:
     assert refused(impl, GOOD[:length]) != ""
 
 
+END = GOOD.rindex(b"ffn_down.weight") + 15 + 4 + 16 + 4 + 8
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrived=st.integers(0, END), filler=st.sampled_from([0, 1, 0xFF]))
+def test_a_part_of_the_header_asks_for_more(impl: Any, arrived: int, filler: int) -> None:
+    """Whatever lies behind that part."""
+    part = GOOD[:arrived] + bytes([filler]) * (len(GOOD) - arrived)
+    error = impl.Gguf.zeroed().parse_front(storage(part), arrived, arena(1 << 16))
+    assert error == (None if arrived == END else impl.GgufError.NOT_ARRIVED)
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_wrong_header_is_refused_the_same_when_it_arrives(impl: Any, data: Any) -> None:
+    raw = bytearray(GOOD)
+    raw[data.draw(st.integers(0, END - 1))] = data.draw(st.integers(0, 255))
+    file, space = storage(bytes(raw)), arena(1 << 16)
+    gguf = impl.Gguf.zeroed()
+    wanted = gguf.parse(file, space)
+    name = bytes(gguf.error_name)
+    for arrived in sorted(data.draw(st.lists(st.integers(0, len(GOOD)), max_size=3))):
+        space.reset(0)
+        found = gguf.parse_front(file, arrived, space)
+        if found != impl.GgufError.NOT_ARRIVED:
+            assert found == wanted
+            assert bytes(gguf.error_name) == name
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_mutated_never_traps_nor_leaves_the_file(impl: Any, data: Any) -> None:

@@ -3,6 +3,10 @@
 `load` reads a whole GGUF file in memory, which must outlive the engine (the embedding table and
 the vocabulary are read in place), takes everything else from one arena, and allocates nothing
 afterwards. What is refused is refused by name: `LoadError` says what is wrong and with what.
+
+Who reads the file from a disk takes the three steps of `load` while it arrives, from its front:
+`open` when the header is there, `fill` whenever there is more, `finish` at the end. docs/design/
+loading.md says what that is good for.
 """
 
 from dataclasses import dataclass
@@ -10,7 +14,7 @@ from enum import Enum, auto
 
 from bare import Arena, Bytes, Slice, Struct, u8, u32, u64, usize
 from merlion.engine.gguf import Gguf
-from merlion.engine.gguf_error import GGUF_MESSAGES
+from merlion.engine.gguf_error import GGUF_MESSAGES, GgufError
 from merlion.engine.hparams import HPARAMS_MESSAGES, Hyperparameters
 from merlion.engine.kv_cache import kv_bytes, whole_spans
 from merlion.engine.limits import (
@@ -29,6 +33,7 @@ from merlion.engine.workspace import workspace_bytes
 class LoadStage(Enum):
     """What was being read when loading failed."""
 
+    WAITING = auto()  # No failure: the header goes on in bytes that have not arrived.
     FILE = auto()
     HYPERPARAMETERS = auto()
     TOKENIZER = auto()
@@ -79,11 +84,30 @@ class Engine(Struct):
 
     def load(self, data: Slice[u8], arena: Arena, config: EngineConfig) -> LoadError | None:
         """Read a model. After an error the engine must not be used."""
+        size = len(data)
+        error = self.open(data, size, arena, config)
+        if error is not None:
+            return error
+        while self.fill(size, size):
+            pass
+        self.finish()
+        return None
+
+    def open(
+        self, data: Slice[u8], arrived: usize, arena: Arena, config: EngineConfig
+    ) -> LoadError | None:
+        """Read the header and make room for everything else; only data[:arrived] is looked at.
+
+        WAITING: more of the file must arrive. Then try again, with the arena as it was before.
+        After another error the engine must not be used.
+        """
         before = arena.used
         self.file_bytes = len(data)
-        gguf_error = self.gguf.parse(data, arena)
+        gguf_error = self.gguf.parse_front(data, arrived, arena)
         if gguf_error is not None:
-            return refused(LoadStage.FILE, GGUF_MESSAGES[gguf_error], self.gguf.error_name)
+            waiting = gguf_error == GgufError.NOT_ARRIVED
+            stage = LoadStage.WAITING if waiting else LoadStage.FILE
+            return refused(stage, GGUF_MESSAGES[gguf_error], self.gguf.error_name)
         error = self.hparams.read(self.gguf)
         if error is not None:
             stage = LoadStage.HYPERPARAMETERS
@@ -100,7 +124,7 @@ class Engine(Struct):
         self.team.init(arena, threads)
         self.team.start(threads)
         model = self.team.llama.model
-        wrong = model.load(self.gguf, self.hparams, whole_spans(self.context), arena)
+        wrong = model.open(self.gguf, self.hparams, whole_spans(self.context), arena)
         if isinstance(wrong, UnsupportedType):
             message = b"no kernel for the type of a tensor"
             return LoadError(LoadStage.WEIGHTS, message, wrong.tensor, wrong.type, 0)
@@ -108,10 +132,20 @@ class Engine(Struct):
             message = b"not enough memory for the weights"
             return LoadError(LoadStage.MEMORY, message, b"", b"", wrong.needed)
         self.weights_bytes = arena.used - before
-        no_room = self.make_room(arena, threads)
-        if no_room is None:
-            self.team.repack()
-        return no_room
+        return self.make_room(arena, threads)
+
+    def fill(self, arrived: usize, byte_count: usize) -> bool:
+        """Repack at least `byte_count` bytes of the file, or all that have arrived and are left.
+
+        data[:arrived] holds what it should. The team computes together. False: there was nothing.
+        """
+        return self.team.repack(arrived, byte_count)
+
+    def finish(self) -> None:
+        """Read the rest. The whole file is there, and `fill` has nothing left to do."""
+        model = self.team.llama.model
+        assert model.filling.is_done(), "all weights are repacked"
+        model.finish(self.gguf, self.hparams, whole_spans(self.context))
 
     def make_room(self, arena: Arena, threads: usize) -> LoadError | None:
         """The cache and the workspace."""

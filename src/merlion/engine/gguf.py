@@ -12,6 +12,9 @@ bounded by the bytes left before it is used, every length is checked before it i
 `parse` ends with the first error, where it is (`error_at`) and what it concerns (`error_name`).
 After a successful parse every accessor is safe: no getter reads outside the file.
 
+A file may be parsed while it is still being read: `parse_front` looks at its first `arrived` bytes
+only, and says NOT_ARRIVED when the header is longer than that.
+
 Keys and tensor names are found through a hash index (string_index.py), which also finds duplicates.
 """
 
@@ -69,6 +72,7 @@ class Gguf(Struct):
     """A parsed file. Holds no copy: `data` must outlive it."""
 
     data: Slice[u8]
+    front: Slice[u8]  # Of `data`, what may be looked at by `parse_front`.
     version: u32
     alignment: usize
     data_offset: usize
@@ -83,13 +87,23 @@ class Gguf(Struct):
 
     def parse(self, data: Slice[u8], arena: Arena) -> GgufError | None:
         """Read the whole header. On an error `error_at` and `error_name` say where and what."""
+        return self.parse_front(data, len(data), arena)
+
+    def parse_front(self, data: Slice[u8], arrived: usize, arena: Arena) -> GgufError | None:
+        """As `parse`, when only data[:arrived] holds the file's bytes yet.
+
+        After NOT_ARRIVED, try again with more of them, and with the arena as it was.
+        """
         self.data = data
+        self.front = data[:arrived]
         self.error_at = 0
         self.error_name = b""
-        if len(data) < 4 or data[:4] != MAGIC:
+        if arrived < len(MAGIC) and arrived < len(data):
+            return self.fail(GgufError.TRUNCATED, arrived, b"")
+        if len(data) < len(MAGIC) or data[: len(MAGIC)] != MAGIC:
             return GgufError.NOT_GGUF
-        if len(data) < HEADER_BYTES:
-            return self.fail(GgufError.TRUNCATED, len(data), b"")
+        if arrived < HEADER_BYTES:
+            return self.fail(GgufError.TRUNCATED, arrived, b"")
         self.version = read_u32(data, 4)
         if self.version == VERSION_2_SWAPPED or self.version == VERSION_3_SWAPPED:
             return self.fail(GgufError.BIG_ENDIAN, 4, b"")
@@ -105,7 +119,7 @@ class Gguf(Struct):
         if not self.allocate(arena, usize(metadata_count), usize(tensor_count)):
             return self.fail(GgufError.OUT_OF_MEMORY, 8, b"")
 
-        reader = Reader(data=data, at=HEADER_BYTES)
+        reader = Reader(data=self.front, at=HEADER_BYTES)
         error = self.parse_metadata(reader)
         if error is not None:
             return error
@@ -118,6 +132,8 @@ class Gguf(Struct):
         """Note where the error is and what it is about."""
         self.error_at = at
         self.error_name = name
+        if error == GgufError.TRUNCATED and len(self.front) < len(self.data):
+            return GgufError.NOT_ARRIVED
         return error
 
     def allocate(self, arena: Arena, metadata_count: usize, tensor_count: usize) -> bool:

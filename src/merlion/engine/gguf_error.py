@@ -10,6 +10,7 @@ class GgufError(Enum):
     BIG_ENDIAN = auto()
     UNSUPPORTED_VERSION = auto()
     TRUNCATED = auto()
+    NOT_ARRIVED = auto()  # The header goes on in bytes that are still being read: try again.
     METADATA_COUNT = auto()
     TENSOR_COUNT = auto()
     EMPTY_KEY = auto()
@@ -38,6 +39,7 @@ GGUF_MESSAGES = {
     GgufError.BIG_ENDIAN: b"big-endian GGUF files are not supported",
     GgufError.UNSUPPORTED_VERSION: b"GGUF version is not 2 or 3",
     GgufError.TRUNCATED: b"file ends inside its header",
+    GgufError.NOT_ARRIVED: b"the header has not been read yet",
     GgufError.METADATA_COUNT: b"absurd number of metadata keys",
     GgufError.TENSOR_COUNT: b"absurd number of tensors",
     GgufError.EMPTY_KEY: b"empty metadata key",

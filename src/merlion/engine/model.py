@@ -1,23 +1,28 @@
 """The weights of a llama, repacked, and its dimensions.
 
-Shapes are [outputs, inputs]; every matrix maps a row of inputs to a row of outputs.
-Invariant: after `load` and `repack_groups` nothing here changes.
+Shapes are [outputs, inputs]; every matrix maps a row of inputs to a row of outputs. `open` makes
+room and needs the file's header only; `filling` brings the matrices over as they arrive, `finish`
+the rest once all is there.
+
+Invariant: after `finish` nothing here changes.
 """
 
 from dataclasses import dataclass
 
 from bare import Arena, Bytes, Slice, Struct, f32, f64, u8, u32, usize
 from merlion.engine.block_tensors import block_tensor
+from merlion.engine.filling import Filling
 from merlion.engine.ggml_type import type_name
 from merlion.engine.gguf import Gguf, Tensor
 from merlion.engine.hparams import Hyperparameters
 from merlion.engine.kernels.rope import RopeTable
 from merlion.engine.quant import Format, dequantise_row, find_format, is_quantised, row_bytes
-from merlion.engine.repack import allocate, repack
-from merlion.engine.shares import overlap
+from merlion.engine.repack import allocate
 from merlion.engine.tensor import Matrix, repacked_bytes
 
 MATRICES = 7  # Of a layer.
+ATTENTION_NORM = b"attn_norm.weight"
+FEED_NORM = b"ffn_norm.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,14 @@ class Model(Struct):
     output_norm: Slice[f32]  # [width]
     output: Matrix  # [vocabulary, width]
     rope: RopeTable
+    rope_factors: Slice[f32]  # [pairs], where the file has them.
+    rope_room: Slice[u8]  # For the table, until they have been read.
+    filling: Filling  # The matrices on their way.
 
-    def load(
+    def open(
         self, gguf: Gguf, hparams: Hyperparameters, context: usize, arena: Arena
     ) -> ModelError | None:
-        """Make room for every weight of a file whose shapes `hparams` has checked.
-
-        The matrices are filled by `repack_groups`.
-        """
+        """Make room for every weight of a file whose shapes `hparams` has checked."""
         self.width = hparams.embedding_length
         self.hidden = hparams.feed_forward_length
         self.head_count = hparams.head_count
@@ -96,11 +101,24 @@ class Model(Struct):
             return NoRoom(needed)
 
         self.layers = arena.slice(Layer, hparams.block_count)
+        self.filling.init(arena, self.matrix_count)
         for index in range(len(self.layers)):
-            self.load_layer(gguf, u32(index), self.layers[index], arena)
-        self.load_ends(gguf, hparams, arena)
-        self.load_rope(gguf, hparams, context, arena)
+            self.open_layer(gguf, u32(index), self.layers[index], arena)
+        self.open_ends(gguf, hparams, arena)
+        self.open_rope(hparams, context, arena)
         return None
+
+    def finish(self, gguf: Gguf, hparams: Hyperparameters, context: usize) -> None:
+        """Read what is not repacked: norms, and the factors of the angles."""
+        for index in range(len(self.layers)):
+            layer = self.layers[index]
+            block = u32(index)
+            read_vector(gguf, block_tensor(gguf, block, ATTENTION_NORM), layer.attention_norm)
+            read_vector(gguf, block_tensor(gguf, block, FEED_NORM), layer.feed_norm)
+        read_vector(gguf, gguf.tensor(b"output_norm.weight"), self.output_norm)
+        if hparams.has_rope_factors:
+            read_vector(gguf, gguf.tensor(b"rope_freqs.weight"), self.rope_factors)
+            self.make_angles(hparams, context, Arena(self.rope_room))
 
     def check_types(self, gguf: Gguf) -> ModelError | None:
         """Refuse the first tensor whose type has no kernel."""
@@ -111,7 +129,7 @@ class Model(Struct):
         return None
 
     def bytes_needed(self, gguf: Gguf, hparams: Hyperparameters, context: usize) -> usize:
-        """Arena bytes that `load` takes, with room for alignment."""
+        """Arena bytes that `open` takes, with room for alignment."""
         total: usize = 4096 + usize(hparams.block_count) * 2048
         for tensor in gguf.tensors:
             rows = usize(tensor.dims[1])
@@ -120,55 +138,61 @@ class Model(Struct):
                 total += columns * 4 + 64
             else:
                 total += repacked_bytes(format_of(tensor), rows, columns)
-        total += context * hparams.rope_dimension_count * 4 + 128
-        return total
+        return total + rope_bytes(hparams, context)
 
-    def load_layer(self, gguf: Gguf, index: u32, layer: Layer, arena: Arena) -> None:
+    def open_layer(self, gguf: Gguf, index: u32, layer: Layer, arena: Arena) -> None:
         """The nine tensors of one block."""
-        layer.attention_norm = vector(gguf, block_tensor(gguf, index, b"attn_norm.weight"), arena)
-        layer.feed_norm = vector(gguf, block_tensor(gguf, index, b"ffn_norm.weight"), arena)
-        self.load_matrix(gguf, block_tensor(gguf, index, b"attn_q.weight"), layer.query, arena)
-        self.load_matrix(gguf, block_tensor(gguf, index, b"attn_k.weight"), layer.key, arena)
-        self.load_matrix(gguf, block_tensor(gguf, index, b"attn_v.weight"), layer.value, arena)
-        self.load_matrix(
+        layer.attention_norm = arena.slice(f32, self.width)
+        layer.feed_norm = arena.slice(f32, self.width)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"attn_q.weight"), layer.query, arena)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"attn_k.weight"), layer.key, arena)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"attn_v.weight"), layer.value, arena)
+        self.open_matrix(
             gguf, block_tensor(gguf, index, b"attn_output.weight"), layer.output, arena
         )
-        self.load_matrix(gguf, block_tensor(gguf, index, b"ffn_gate.weight"), layer.gate, arena)
-        self.load_matrix(gguf, block_tensor(gguf, index, b"ffn_up.weight"), layer.up, arena)
-        self.load_matrix(gguf, block_tensor(gguf, index, b"ffn_down.weight"), layer.down, arena)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"ffn_gate.weight"), layer.gate, arena)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"ffn_up.weight"), layer.up, arena)
+        self.open_matrix(gguf, block_tensor(gguf, index, b"ffn_down.weight"), layer.down, arena)
 
-    def load_ends(self, gguf: Gguf, hparams: Hyperparameters, arena: Arena) -> None:
+    def open_ends(self, gguf: Gguf, hparams: Hyperparameters, arena: Arena) -> None:
         """The embedding table (read in place), the last norm and the output matrix."""
         embedding = gguf.tensor(b"token_embd.weight")
         assert embedding is not None, "checked by Hyperparameters.read"
         self.embedding_format = format_of(embedding)
         self.embedding = gguf.tensor_data(embedding)
-        self.output_norm = vector(gguf, gguf.tensor(b"output_norm.weight"), arena)
+        self.output_norm = arena.slice(f32, self.width)
         if hparams.tied_output:
-            self.load_matrix(gguf, embedding, self.output, arena)
+            self.open_matrix(gguf, embedding, self.output, arena)
         else:
-            self.load_matrix(gguf, gguf.tensor(b"output.weight"), self.output, arena)
+            self.open_matrix(gguf, gguf.tensor(b"output.weight"), self.output, arena)
 
-    def load_rope(self, gguf: Gguf, hparams: Hyperparameters, context: usize, arena: Arena) -> None:
-        """Angles of every position, with the file's own factors where it has them."""
-        factors = arena.slice(f32, 0)
+    def open_rope(self, hparams: Hyperparameters, context: usize, arena: Arena) -> None:
+        """The angles of every position, now unless the file has factors for them."""
         if hparams.has_rope_factors:
-            factors = vector(gguf, gguf.tensor(b"rope_freqs.weight"), arena)
+            self.rope_factors = arena.slice(f32, hparams.rope_dimension_count // 2)
+            self.rope_room = arena.unset(u8, rope_bytes(hparams, context))
+            return
+        self.rope_factors = arena.slice(f32, 0)
+        self.make_angles(hparams, context, arena)
+
+    def make_angles(self, hparams: Hyperparameters, context: usize, arena: Arena) -> None:
+        """Compute the table of angles."""
         self.rope.init(
             arena,
             context,
             hparams.rope_dimension_count,
             f64(hparams.rope_frequency_base),
             f64(hparams.rope_frequency_scale),
-            factors,
+            self.rope_factors,
         )
 
-    def load_matrix(self, gguf: Gguf, tensor: Tensor | None, matrix: Matrix, arena: Arena) -> None:
+    def open_matrix(self, gguf: Gguf, tensor: Tensor | None, matrix: Matrix, arena: Arena) -> None:
         """Make room for one tensor."""
         assert tensor is not None, "checked by Hyperparameters.read"
         form = format_of(tensor)
         allocate(matrix, form, usize(tensor.dims[1]), usize(tensor.dims[0]), arena)
         matrix.source = gguf.tensor_data(tensor)
+        self.filling.add(matrix, tensor.offset)
         self.uses_int8 = self.uses_int8 or is_quantised(form)
         self.weight_bytes += matrix.stored_bytes()
 
@@ -198,23 +222,6 @@ class Model(Struct):
             case _:
                 return layer.down
 
-    def group_total(self) -> usize:
-        """Groups of all matrices, to be repacked."""
-        total: usize = 0
-        for index in range(self.matrix_count):
-            total += self.matrix(index).groups
-        return total
-
-    def repack_groups(self, first: usize, last: usize) -> None:
-        """Fill groups [first, last) of all matrices, in order."""
-        start: usize = 0
-        for index in range(self.matrix_count):
-            matrix = self.matrix(index)
-            low, high = overlap(first, last, start, matrix.groups)
-            if low < high:
-                repack(matrix, matrix.source, low, high)
-            start += matrix.groups
-
     def embed(self, token: u32, out: Slice[f32]) -> None:
         """The embedding of a token."""
         assert token < self.vocabulary, "token ids are checked where they enter"
@@ -230,9 +237,12 @@ def format_of(tensor: Tensor) -> Format:
     return form
 
 
-def vector(gguf: Gguf, tensor: Tensor | None, arena: Arena) -> Slice[f32]:
-    """A one-row tensor as f32."""
+def read_vector(gguf: Gguf, tensor: Tensor | None, out: Slice[f32]) -> None:
+    """Fill `out` with a tensor of one row."""
     assert tensor is not None, "checked by Hyperparameters.read"
-    out = arena.slice(f32, usize(tensor.dims[0]))
     dequantise_row(format_of(tensor), gguf.tensor_data(tensor), out)
-    return out
+
+
+def rope_bytes(hparams: Hyperparameters, context: usize) -> usize:
+    """Arena bytes of the table of angles, with room for the alignment of its two halves."""
+    return context * hparams.rope_dimension_count * 4 + 128

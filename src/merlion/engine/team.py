@@ -80,12 +80,19 @@ class Team(Struct):
         self.passes += 1
         self.dispatch(Job.FORWARD)
 
-    def repack(self) -> None:
-        """Leader: bring all weights into the kernels' order."""
-        self.repack_groups = self.llama.model.group_total()
+    def repack(self, arrived: usize, byte_count: usize) -> bool:
+        """Leader: bring weights into the kernels' order, with whoever helps.
+
+        Takes at least `byte_count` bytes of the file, or what there is: its first `arrived` bytes
+        hold what they should. False: of these nothing is left to do.
+        """
+        self.repack_groups = self.llama.model.filling.begin(arrived, byte_count)
+        if self.repack_groups == 0:
+            return False
         chunks = self.shares.members * REPACK_CHUNKS_A_MEMBER
         self.repack_chunks = min(self.repack_groups, chunks)
         self.dispatch(Job.REPACK)
+        return True
 
     def dispatch(self, job: Job) -> None:
         """Leader: start a job, take part, and return when it is done."""
@@ -148,7 +155,7 @@ class Team(Struct):
                 self.llama.compute(index, chunk)
             case Job.REPACK:
                 first, last = share(self.repack_groups, chunk, self.repack_chunks)
-                self.llama.model.repack_groups(first, last)
+                self.llama.model.filling.repack(first, last)
 
     def wait(self, index: usize, polls: u32) -> None:
         """One waiting turn, after `polls` others in a row."""
