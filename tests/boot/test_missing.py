@@ -67,6 +67,43 @@ def test_disk_that_fails(tmp_path: Path) -> None:
         assert "I/O error" in machine.execute("ai-load")
 
 
+def large(folder: Path, data: bytes) -> Path:
+    """A model's file made so large, by a hole, that the disk takes many turns to read it."""
+    path = write(folder, data)
+    with path.open("r+b") as file:
+        file.truncate(192 << 20)
+    return path
+
+
+def test_disk_that_fails_when_weights_are_there_already(tmp_path: Path) -> None:
+    """All is given back: the next load, of the same disk, succeeds."""
+    disk = large(tmp_path, TINY_MODEL.read_bytes())
+    rules = tmp_path / "blkdebug.conf"
+    sector = (180 << 20) // 512
+    rules.write_text(
+        f'[inject-error]\nevent = "read_aio"\nerrno = "5"\nsector = "{sector}"\nonce = "on"\n'
+    )
+    drive = f"if=none,id=bad,format=raw,readonly=on,file=blkdebug:{rules}:{disk}"
+    extra = ["-drive", drive, "-device", "virtio-blk-device,drive=bad"]
+    with boot(extra=extra, memory=1 << 30) as machine:
+        assert "I/O error" in machine.execute("ai-load")
+        assert "header read" in machine.execute("boot")
+        assert "no model" in machine.execute("ai-info")
+        assert "192 MiB" in machine.execute("ai-load")
+        assert "tok/s" in machine.execute("ai-bench 4 8")
+
+
+def test_model_refused_while_the_disk_reads(tmp_path: Path) -> None:
+    """What the disk is still writing to is not given away, and it reads again."""
+    data = TINY_MODEL.read_bytes().replace(b"blk.0.attn_q.weight", b"blk.0.attn_z.weight")
+    with boot(disk=large(tmp_path, data), memory=1 << 30) as machine:
+        for _ in range(2):
+            text = machine.execute("ai-load")
+            assert text.startswith("cannot load: "), text
+            assert "attn_q" in text
+        assert machine.execute("uptime")
+
+
 def test_too_little_memory() -> None:
     with boot(disk=TINY_MODEL, memory=32 << 20) as machine:
         assert "memory" in machine.execute("ai-load")

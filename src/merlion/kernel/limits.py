@@ -16,6 +16,10 @@ REQUESTS_MIN = 16  # Waiting ones included; more where more are decoded together
 PROBE_BYTES = 4096  # The largest block of a disk: enough to see whether it holds a GGUF.
 LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
 PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.
+HEADER_LOOK_BYTES = 1 << 20  # The first look for a whole header; next at twice as much.
+FILL_BYTES_MIN = 4 << 20  # Less is not worth waking cores for while more is to come.
+FILL_BYTES = 16 << 20  # Repacked between two looks: a few ms, a quarter of what is in flight.
+FILL_BYTES_OVER = 64 << 20  # Once all is read: in between only clients want to hear something.
 DISK_NAP_TICKS = 100_000  # 0.1 ms: a request of 1 MiB takes about as long.
 FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
 # A burst of clients connects and waits; 25 MiB that nobody touches until they come.

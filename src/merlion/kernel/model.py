@@ -1,4 +1,4 @@
-"""The model: read from the disk, repacked, run; unloaded as a whole.
+"""The model: read from the disk, prepared (loading.py), run; unloaded as a whole.
 
 Between `load` and `unload` all memory that boot left belongs to it: the file (the embedding
 table is read in place), and one arena for weights, cache and scratch.
@@ -16,21 +16,12 @@ from merlion.kernel.config import config
 from merlion.kernel.console import console
 from merlion.kernel.disk import DISK_ERROR_TEXT, Disk, DiskError
 from merlion.kernel.inference import NO_MODEL, backend, engine, room, scheduler
-from merlion.kernel.limits import (
-    DISK_NAP_TICKS,
-    LOAD_ROOM_BYTES,
-    PROBE_BYTES,
-    PROGRESS_NS,
-    REQUESTS_MIN,
-)
-from merlion.kernel.log import log
+from merlion.kernel.limits import LOAD_ROOM_BYTES, PROBE_BYTES, REQUESTS_MIN
+from merlion.kernel.loading import loading
 from merlion.kernel.memory.page_tables import HUGE_BYTES
 from merlion.kernel.memory.paging import page_tables
 from merlion.kernel.memory.ram import ANYWHERE, ram
-from merlion.kernel.network import network
-from merlion.kernel.screen import screen
-from merlion.kernel.serving import serving
-from merlion.kernel.storage import byte_count, done_bytes, read_error, storage
+from merlion.kernel.storage import byte_count, storage
 from merlion.kernel.timeline import timeline
 from merlion.kernel.worker import close_team, open_team
 
@@ -43,7 +34,7 @@ class Model(Struct):
     file: Slice[u8]
     loaded: bool = False
     read_ns: u64 = 0
-    prepare_ns: u64 = 0
+    later_ns: u64 = 0  # From the last byte until the model could be used.
 
     def load(self) -> bool:
         """Load the model on the disk, telling the console how it goes. False if it cannot be."""
@@ -54,7 +45,7 @@ class Model(Struct):
         if disk is None:
             console.line(b"no disk: start with -drive, or merlion run MODEL")
             return False
-        if not self.read_file(disk) or not self.prepare():
+        if not self.find_file(disk) or not self.prepare(disk):
             self.forget()
             return False
         self.loaded = True
@@ -83,8 +74,8 @@ class Model(Struct):
         room.arena.sealed = False
         ram.reset()
 
-    def read_file(self, disk: Disk) -> bool:
-        """Read the whole disk into huge pages."""
+    def find_file(self, disk: Disk) -> bool:
+        """See whether the disk holds a model, and make room for it in huge pages."""
         size = usize(byte_count(disk))
         if size < PROBE_BYTES:
             return fail(b"the disk is too small to hold a GGUF file", b"")
@@ -102,19 +93,10 @@ class Model(Struct):
         if address == 0:
             return fail(b"not enough memory for the file: give the machine more", b"")
         self.file = slice_at(u8, address, size)
-        start = now_ns()
-        error = disk.start_read(0, self.file)
-        if error is None:
-            error = wait_for_disk(disk, size)
-        self.read_ns = max(now_ns() - start, 1)
-        timeline.mark(b"model read")
-        if error is not None:
-            console.out.byte(0x0A)
-            return fail(b"disk: ", DISK_ERROR_TEXT[error])
         return True
 
-    def prepare(self) -> bool:
-        """Parse the file, repack the weights, make room for requests."""
+    def prepare(self, disk: Disk) -> bool:
+        """Read the file, repack the weights, make room for requests."""
         size = ram.largest(HUGE_BYTES)
         if size < LOAD_ROOM_BYTES:
             return fail(b"not enough memory beside the file: give the machine more", b"")
@@ -123,17 +105,17 @@ class Model(Struct):
         arena.storage = slice_at(u8, address, usize(size))
         arena.used = 0
         arena.sealed = False
-        start = now_ns()
         settings = EngineConfig(
             context=config.context,
             sequences=config.parallel,
             threads=smp.cores.count,
         )
         open_team()
-        smp.begin_computing()
-        error = engine.load(self.file, arena, settings)
-        smp.end_computing()
-        if error is not None:
+        error = loading.run(disk, self.file, arena, settings)
+        if isinstance(error, DiskError):
+            console.out.byte(0x0A)
+            return fail(b"disk: ", DISK_ERROR_TEXT[error])
+        if isinstance(error, LoadError):
             return fail_load(error)
         if not scheduler.init(engine, arena, max(REQUESTS_MIN, 2 * config.parallel)):
             return fail(b"not enough memory for the requests: lower ctx= or parallel=", b"")
@@ -145,7 +127,8 @@ class Model(Struct):
         room.used_by_load = arena.used
         kept = (u64(arena.used) + HUGE_BYTES - 1) // HUGE_BYTES * HUGE_BYTES
         ram.shrink(address, size, kept)
-        self.prepare_ns = max(now_ns() - start, 1)
+        self.read_ns = loading.read_ns
+        self.later_ns = now_ns() - loading.start_ns - loading.read_ns
         timeline.mark(b"model ready")
         return True
 
@@ -160,9 +143,9 @@ class Model(Struct):
         out.unsigned(self.read_ns // 1_000_000)
         out.text(b" ms, ")
         out.unsigned(len(self.file) * 1000 // self.read_ns)
-        out.text(b" MB/s; prepared in ")
-        out.unsigned(self.prepare_ns // 1_000_000)
-        console.line(b" ms")
+        out.text(b" MB/s; ready ")
+        out.unsigned(self.later_ns // 1_000_000)
+        console.line(b" ms later")
         out.text(b"memory, in ")
         out.text(b"4 KiB" if page_tables.level_max == 0 else b"2 MiB or larger")
         out.text(b" pages: ")
@@ -182,43 +165,6 @@ def show_memory() -> None:
     out.text(b" MiB, scratch ")
     out.unsigned(engine.workspace_bytes // MEBIBYTE)
     console.line(b" MiB")
-
-
-def wait_for_disk(disk: Disk, size: usize) -> DiskError | None:
-    """Wait for a large read. Clients are told meanwhile that the model is loading (503).
-
-    Between two looks the core halts: the host needs the processor to read.
-    """
-    log.over_prompt = True
-    next_ns = now_ns() + PROGRESS_NS
-    shown = False
-    before: usize = 0
-    while disk.poll_read():
-        now = now_ns()
-        active = network.poll(now)
-        active = serving.poll(now) or active
-        active = screen.poll() or active
-        done = done_bytes(disk)
-        if now >= next_ns:
-            next_ns = now + PROGRESS_NS
-            shown = True
-            show_progress(done, size)
-        if done == before and not active:
-            smp.nap(DISK_NAP_TICKS)
-        before = done
-    if shown:
-        console.write(b"\r\x1b[K")
-    return read_error(disk)
-
-
-def show_progress(done: usize, size: usize) -> None:
-    """Say how much has been read, on the same line again."""
-    console.write(b"\rreading ")
-    console.out.unsigned(done // MEBIBYTE)
-    console.write(b" of ")
-    console.out.unsigned(size // MEBIBYTE)
-    console.write(b" MiB")
-    console.flush()
 
 
 def write_plain(out: Writer, text: Bytes) -> None:
