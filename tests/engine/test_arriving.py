@@ -87,20 +87,20 @@ class Loading:
         return bool(self.calls[Engine.fill](self.engine, self.arrived, byte_count))
 
     def run(self, step: int, byte_count: int) -> int:
-        """Load all of it; gives the number of jobs."""
+        """Load all of it; gives the number of calls that had something to do."""
         while (error := self.open()) is not None:
             assert error.stage == LoadStage.WAITING, bytes(error.message)
             assert self.arrived < len(self.data)
             self.arrive(step)
-        jobs = 0
+        calls = 0
         while True:
             while self.fill(byte_count):
-                jobs += 1
+                calls += 1
             if self.arrived == len(self.data):
                 break
             self.arrive(step)
         self.calls[Engine.finish](self.engine)
-        return jobs
+        return calls
 
 
 def logits(calls: Calls, engine: Engine) -> list[bytes]:

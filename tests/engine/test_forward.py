@@ -31,7 +31,8 @@ def load(space: Arena, rows_max: int, context: int) -> Team:
     llama.cache.init(space, len(model.layers), 2, model.head_count_kv, model.head_size, context)
     llama.work.init(space, model, rows_max, 4, 1, context)
     llama.batch.init(space, rows_max, 4)
-    assert team.repack(len(gguf.data), len(gguf.data))
+    while team.repack(len(gguf.data), len(gguf.data)):
+        pass
     model.finish(gguf, hparams, context)
     return team
 

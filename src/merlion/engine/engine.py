@@ -135,9 +135,11 @@ class Engine(Struct):
         return self.make_room(arena, threads)
 
     def fill(self, arrived: usize, byte_count: usize) -> bool:
-        """Repack at least `byte_count` bytes of the file, or all that have arrived and are left.
+        """Repack a little of what has arrived: data[:arrived] holds what it should.
 
-        data[:arrived] holds what it should. The team computes together. False: there was nothing.
+        The team does jobs of at least `byte_count` bytes of the file, or of all that is there; a
+        call computes one chunk of a job, so that the caller can look after other things between.
+        False: no job is under way, and there is nothing for another.
         """
         return self.team.repack(arrived, byte_count)
 

@@ -50,6 +50,7 @@ class Team(Struct):
     job: Job
     repack_groups: usize
     repack_chunks: usize
+    repack_polls: u32  # Of the leader, in a row, in vain.
     passes: u64  # Forward passes.
     phases: u64  # Phases of all jobs.
     members: Slice[Member]
@@ -81,24 +82,35 @@ class Team(Struct):
         self.dispatch(Job.FORWARD)
 
     def repack(self, arrived: usize, byte_count: usize) -> bool:
-        """Leader: bring weights into the kernels' order, with whoever helps.
+        """Leader: one chunk of bringing weights into the kernels' order, while others help.
 
-        Takes at least `byte_count` bytes of the file, or what there is: its first `arrived` bytes
-        hold what they should. False: of these nothing is left to do.
+        A job takes at least `byte_count` bytes of the file, or what there is: its first `arrived`
+        bytes hold what they should. False: no job is under way, and there is nothing for a next.
         """
-        self.repack_groups = self.llama.model.filling.begin(arrived, byte_count)
-        if self.repack_groups == 0:
-            return False
-        chunks = self.shares.members * REPACK_CHUNKS_A_MEMBER
-        self.repack_chunks = min(self.repack_groups, chunks)
-        self.dispatch(Job.REPACK)
+        if self.running.load() == 0:
+            self.repack_groups = self.llama.model.filling.begin(arrived, byte_count)
+            if self.repack_groups == 0:
+                return False
+            chunks = self.shares.members * REPACK_CHUNKS_A_MEMBER
+            self.repack_chunks = min(self.repack_groups, chunks)
+            self.repack_polls = 0
+            self.begin(Job.REPACK)
+        if self.work_once():
+            self.repack_polls = 0
+        else:
+            self.wait(0, self.repack_polls)
+            self.repack_polls = min(self.repack_polls + 1, 1 << 30)
         return True
 
-    def dispatch(self, job: Job) -> None:
-        """Leader: start a job, take part, and return when it is done."""
+    def begin(self, job: Job) -> None:
+        """Leader: start a job."""
         self.job = job
         self.running.store(1)
         self.deal(True)
+
+    def dispatch(self, job: Job) -> None:
+        """Leader: start a job, take part, and return when it is done."""
+        self.begin(job)
         polls: u32 = 0
         while self.running.load() != 0:
             if self.work(0, polls % STEAL_POLLS == 0):
@@ -147,6 +159,21 @@ class Team(Struct):
             member.chunks += 1
             done += 1
             worked = True
+
+    def work_once(self) -> bool:
+        """Leader: take and compute one chunk. False: all have been taken."""
+        member = self.members[0]
+        chunk = self.shares.take(0)
+        if chunk == NO_CHUNK:
+            chunk = self.shares.steal(0)
+            if chunk == NO_CHUNK:
+                return False
+            member.steals += 1
+        self.compute(0, chunk)
+        member.chunks += 1
+        if self.shares.report(1):
+            self.deal(False)
+        return True
 
     def compute(self, index: usize, chunk: usize) -> None:
         """One chunk of the job."""

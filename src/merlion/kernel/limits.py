@@ -18,8 +18,8 @@ LOAD_ROOM_BYTES = 16 << 20  # Less than this beside the file holds no model.
 PROGRESS_NS = 250_000_000  # Between two progress lines; a small model shows none.
 HEADER_LOOK_BYTES = 1 << 20  # The first look for a whole header; next at twice as much.
 FILL_BYTES_MIN = 4 << 20  # Less is not worth waking cores for while more is to come.
-FILL_BYTES = 16 << 20  # Repacked between two looks: a few ms, a quarter of what is in flight.
-FILL_BYTES_OVER = 64 << 20  # Once all is read: in between only clients want to hear something.
+FILL_BYTES = 64 << 20  # A job that all cores end together: seldom, since a host may take one away.
+SERVE_NS = 500_000  # Clients of a machine that prepares its model wait no longer for a turn.
 DISK_NAP_TICKS = 100_000  # 0.1 ms: a request of 1 MiB takes about as long.
 FRAME_BATCH = 64  # Frames moved before anything else gets its turn.
 # A burst of clients connects and waits; 25 MiB that nobody touches until they come.

@@ -1,9 +1,8 @@
 """A model on its way from the disk: what has arrived is prepared while the rest is read.
 
-The boot core does three things in turn: it asks the disk for more, prepares what is there in steps
-of a few milliseconds at most, and serves everybody else (clients are told that the model is
-loading, 503). When it has nothing to prepare it halts, and so do the workers: on many a host the
-processor is what reads.
+The boot core does three things in turn: it asks the disk for more, prepares a little of what is
+there, and serves everybody else (clients are told that the model is loading, 503). When it has
+nothing to prepare it halts, and so do the workers: on many a host the processor is what reads.
 """
 
 from bare import Arena, Slice, Struct, u8, u64, usize
@@ -17,9 +16,9 @@ from merlion.kernel.limits import (
     DISK_NAP_TICKS,
     FILL_BYTES,
     FILL_BYTES_MIN,
-    FILL_BYTES_OVER,
     HEADER_LOOK_BYTES,
     PROGRESS_NS,
+    SERVE_NS,
 )
 from merlion.kernel.log import log
 from merlion.kernel.network import network
@@ -39,6 +38,7 @@ class Loading(Struct):
     wanted: usize  # Look again when so much has arrived.
     start_ns: u64
     read_ns: u64  # Until the last byte came.
+    serve_ns: u64  # When the others are served next.
     progress_ns: u64  # When to show how far it is.
     shown: bool
     seen: usize  # Bytes that were there at the last look, in any order.
@@ -53,6 +53,7 @@ class Loading(Struct):
         self.wanted = HEADER_LOOK_BYTES
         self.seen = 0
         self.read_ns = 0
+        self.serve_ns = 0
         self.start_ns = now_ns()
         self.progress_ns = self.start_ns + PROGRESS_NS
         log.over_prompt = True
@@ -80,6 +81,7 @@ class Loading(Struct):
             self.over = not disk.poll_read()
             if self.over:
                 if read_error(disk) is not None:
+                    self.end_job()
                     return None
                 self.note_end()
             arrived = front_bytes(disk)
@@ -94,7 +96,13 @@ class Loading(Struct):
             else:
                 if not self.fill(arrived) and self.over:
                     return None
-                self.serve(disk, len(file))
+                if now_ns() >= self.serve_ns:
+                    self.serve(disk, len(file))
+
+    def end_job(self) -> None:
+        """Let the job under way end, if there is one: its memory is about to go."""
+        while self.opened and engine.fill(0, FILL_BYTES):
+            pass
 
     def note_open(self, arrived: usize, opened: bool) -> None:
         """Note how it went with the header: fill the engine, or look again at twice as much."""
@@ -104,12 +112,9 @@ class Loading(Struct):
             timeline.mark(b"header read")
 
     def fill(self, arrived: usize) -> bool:
-        """Repack some of what has arrived, all cores awake. False: there is nothing, let them halt.
-
-        A job ends when the last core ends, which a busy host may take away: few large ones.
-        """
+        """Repack a little of what has arrived, all cores awake. False: there is nothing."""
         smp.begin_computing()
-        if engine.fill(arrived, FILL_BYTES_OVER if self.over else FILL_BYTES):
+        if engine.fill(arrived, FILL_BYTES):
             return True
         smp.end_computing()
         self.wanted = arrived + FILL_BYTES_MIN
@@ -135,6 +140,7 @@ class Loading(Struct):
         active = serving.poll(now) or active
         active = screen.poll() or active
         self.seen = done_bytes(disk)
+        self.serve_ns = now + SERVE_NS
         if now >= self.progress_ns:
             self.progress_ns = now + PROGRESS_NS
             self.shown = True
