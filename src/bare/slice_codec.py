@@ -13,8 +13,8 @@ from bare.memory import Array, Slice, View, allocate, as_slice, element_codec, m
 def slice_reader(element: Descriptor) -> Callable[[int, int], Any]:
     """Give what makes a Slice of `element` from an address and a length.
 
-    Between two calls lie megabytes of weights, so that it runs from memory and not from a cache: it
-    is one function, and looks first where the last slice was.
+    It looks first where the last slice was: between two calls lie megabytes of weights, so that a
+    search would run from memory and not from a cache.
     """
     empty: list[Any] = []
     last: list[Callable[[], Allocation | None]] = [lambda: None]
@@ -24,25 +24,14 @@ def slice_reader(element: Descriptor) -> Callable[[int, int], Any]:
             if not empty:
                 empty.append(allocate(element, 0))
             return empty[0]
-        found, letter = element_codec(element)
-        size = length * found.size
+        size = length * element_codec(element)[0].size
         allocation = last[0]()
         offset = -1 if allocation is None else address - allocation.address
         if allocation is None or not 0 <= offset <= allocation.size - size:
             allocation, offset = locate(address, size)
             if allocation.owner is not None:  # Else nobody says how long the memory is there.
                 last[0] = weakref.ref(allocation)
-        view: Any = Slice.__new__(Slice)
-        view._allocation_ = allocation
-        view._offset_ = offset
-        view._length_ = length
-        view._codec_ = found
-        view.element = element
-        view._items_ = None
-        if letter:
-            raw = allocation.buffer[offset : offset + size]
-            view._items_ = raw if letter == "B" else raw.cast(letter)  # type: ignore[call-overload]
-        return view
+        return make_view(Slice, element, allocation, offset, length)
 
     return read_slice
 
