@@ -137,7 +137,6 @@ class Team(Struct):
 
     def work(self, index: usize, may_steal: bool) -> bool:
         """Take and compute chunks while there are any. Returns whether there were."""
-        member = self.members[index]
         done: u32 = 0
         worked = False
         while True:
@@ -151,32 +150,35 @@ class Team(Struct):
             if chunk == NO_CHUNK:
                 if not may_steal and not worked:
                     return False
-                chunk = self.shares.steal(index)
+                chunk = self.steal(index)
                 if chunk == NO_CHUNK:
                     return worked
-                member.steals += 1
             self.compute(index, chunk)
-            member.chunks += 1
             done += 1
             worked = True
 
     def work_once(self) -> bool:
         """Leader: take and compute one chunk. False: all have been taken."""
-        member = self.members[0]
         chunk = self.shares.take(0)
         if chunk == NO_CHUNK:
-            chunk = self.shares.steal(0)
+            chunk = self.steal(0)
             if chunk == NO_CHUNK:
                 return False
-            member.steals += 1
         self.compute(0, chunk)
-        member.chunks += 1
         if self.shares.report(1):
             self.deal(False)
         return True
 
+    def steal(self, index: usize) -> u32:
+        """A chunk of another member, or NO_CHUNK."""
+        chunk = self.shares.steal(index)
+        if chunk != NO_CHUNK:
+            self.members[index].steals += 1
+        return chunk
+
     def compute(self, index: usize, chunk: usize) -> None:
         """One chunk of the job."""
+        self.members[index].chunks += 1
         match self.job:
             case Job.FORWARD:
                 self.llama.compute(index, chunk)
