@@ -5,11 +5,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bare import Arena, Slice, f64, static, u8, u32
+from bare import Arena, Slice, f32, f64, static, u8, u32
 from bare.compiler.jit import Program, load
 from merlion.engine.engine import Engine, EngineConfig
 from merlion.engine.scheduler import GenerateParams, Scheduler
-from merlion.engine.scoring import score_tokens, top_tokens
+from merlion.engine.scoring import score_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 
@@ -17,7 +17,7 @@ ENTRIES = (
     *(Engine.load, Engine.open, Engine.fill, Engine.finish),
     *(Scheduler.init, Scheduler.submit, Scheduler.step, Scheduler.release),
     Tokenizer.encode,
-    *(Team.start, Team.help, Team.run, score_tokens, top_tokens),
+    *(Team.start, Team.help, Team.run, score_tokens),
 )
 SPIN_LIMIT = 200_000
 
@@ -104,5 +104,5 @@ class CompiledEngine:
         for i, token in enumerate(tokens):
             ids[i] = token
         out = static(f64, len(tokens) - 1)
-        self.call[score_tokens](self.engine.team, ids, 0, out)
+        self.call[score_tokens](self.engine.team, ids, 0, out, static(u32, 0), static(f32, 0))
         return [out[i] for i in range(len(out))]

@@ -5,19 +5,34 @@ from merlion.engine.elementary import exp, log
 from merlion.engine.team import Team
 
 
-def score_tokens(team: Team, tokens: Slice[u32], sequence: u32, losses: Slice[f64]) -> None:
+def score_tokens(
+    team: Team,
+    tokens: Slice[u32],
+    sequence: u32,
+    losses: Slice[f64],
+    top_ids: Slice[u32],
+    top_logits: Slice[f32],
+) -> None:
     """losses[i] = -log P(tokens[i + 1] | tokens[: i + 1]); len(losses) = len(tokens) - 1.
 
-    Overwrites `sequence` of the cache. Rows are batched as far as logits have room.
+    The likeliest tokens at each of these places go to `top_ids` and `top_logits`, [losses][top];
+    both may be empty. Overwrites `sequence` of the cache. Rows are batched as far as logits have
+    room.
     """
-    assert len(losses) + 1 == len(tokens)
+    assert 0 < len(losses) < len(tokens)
+    assert len(top_ids) % len(losses) == 0
+    top = len(top_ids) // len(losses)
     rows_max = min(len(team.llama.batch.wanted), len(team.llama.batch.tokens))
     first: usize = 0
     while first < len(losses):
         last = min(first + rows_max, len(losses))
         score_rows(team, tokens, sequence, first, last)
         for i in range(first, last):
-            losses[i] = negative_log_likelihood(team.llama.logits(i - first), tokens[i + 1])
+            logits = team.llama.logits(i - first)
+            losses[i] = negative_log_likelihood(logits, tokens[i + 1])
+            if top > 0:
+                low, high = i * top, (i + 1) * top
+                top_tokens(logits, top_ids[low:high], top_logits[low:high])
         first = last
 
 

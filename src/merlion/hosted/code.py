@@ -12,11 +12,11 @@ from bare.compiler.host import host_levels
 from bare.simd import LEVELS, level_name, set_level
 from merlion.engine.engine import Engine
 from merlion.engine.scheduler import Scheduler
-from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
+from merlion.engine.scoring import score_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import Tokenizer
 from merlion.hosted.errors import HostedError
-from merlion.hosted.passes import compute, outgoing, sent
+from merlion.hosted.passes import compute, next_text, outgoing, sent
 from merlion.serve.engine_backend import EngineBackend
 from merlion.serve.server import Server
 
@@ -30,15 +30,12 @@ ENTRIES: tuple[Any, ...] = (
     Scheduler.submit,
     Scheduler.has_work,
     Scheduler.step,
-    Scheduler.text,
-    Scheduler.consume,
     Scheduler.release,
     compute,
+    next_text,
     outgoing,
     sent,
-    score_rows,
-    negative_log_likelihood,
-    top_tokens,
+    score_tokens,
     EngineBackend.start,
     EngineBackend.attach,
     Server.start,

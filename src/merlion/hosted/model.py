@@ -3,19 +3,21 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import batched
 from pathlib import Path
 
-from bare import Arena, Slice, f32, u32
+from bare import Arena, Slice, f32, f64, u32
 from merlion.engine.engine import Engine, EngineConfig, LoadError, LoadStage
 from merlion.engine.limits import THREAD_COUNT_MAX
 from merlion.engine.params import GenerateParams
 from merlion.engine.scheduler import Scheduler, SlotState, SubmitError
-from merlion.engine.scoring import negative_log_likelihood, score_rows, top_tokens
+from merlion.engine.scoring import score_tokens
 from merlion.engine.team import Team
 from merlion.engine.tokenizer import TokenizeError, Tokenizer
 from merlion.hosted import memory, observation
 from merlion.hosted.code import Code
 from merlion.hosted.errors import HostedError
+from merlion.hosted.passes import next_text
 from merlion.hosted.threads import Helpers, default_threads
 
 CONTEXT_DEFAULT = 4096
@@ -169,23 +171,14 @@ class Model:
         ids = Slice.of(u32, tokens)
         team = self.engine.team
         top = min(top, int(team.llama.model.vocabulary))
-        best_ids, best = Slice.of(u32, [0] * top), Slice.of(f32, [0.0] * top)
-        loss, rank = self.code(negative_log_likelihood), self.code(top_tokens)
-        rows_max = min(len(team.llama.batch.wanted), len(team.llama.batch.tokens))
-        nll: list[float] = []
-        alternatives: list[list[tuple[int, float]]] = []
+        count = len(tokens) - 1
+        nll = Slice.of(f64, [0.0] * count)
+        best, logits = Slice.of(u32, [0] * count * top), Slice.of(f32, [0.0] * count * top)
         self.helpers.begin()
-        for first in range(0, len(tokens) - 1, rows_max):
-            last = min(first + rows_max, len(tokens) - 1)
-            self.code(score_rows)(team, ids, 0, first, last)
-            for row in range(first, last):
-                logits = team.llama.logits(row - first)
-                nll.append(loss(logits, tokens[row + 1]))
-                if top:
-                    rank(logits, best_ids, best)
-                    alternatives.append(list(zip(best_ids, best, strict=True)))
+        self.code(score_tokens)(team, ids, 0, nll, best, logits)
         self.helpers.end()
-        return Score(nll, alternatives)
+        places = batched(zip(best, logits, strict=True), top) if top else ()
+        return Score(list(nll), [list(place) for place in places])
 
 
 class Answer:
@@ -204,16 +197,16 @@ class Answer:
         """Text as it comes: whole characters."""
         model, slot = self._model, self._slot
         code, scheduler = model.code, model.scheduler
-        step, text, consume = code(Scheduler.step), code(Scheduler.text), code(Scheduler.consume)
+        advance = code(next_text)
         start = time.monotonic()
         model.helpers.begin()
+        taken = 0
         while True:
-            step(scheduler, time.monotonic_ns())
+            piece = bytes(advance(scheduler, slot, taken, time.monotonic_ns()))
+            taken = len(piece)
             if not self.first_token_seconds and scheduler.completion_tokens(slot) > 0:
                 self.first_token_seconds = time.monotonic() - start
-            piece = bytes(text(scheduler, slot))
             if piece:
-                consume(scheduler, slot, len(piece))
                 self.text += piece
                 yield piece
             if scheduler.state(slot) == SlotState.DONE:

@@ -4,7 +4,7 @@ A pass streams all weights through the caches, so that the first thing Python do
 from memory: a call that is 2 us in a loop is 30 us there.
 """
 
-from bare import Slice, u32, u64, usize
+from bare import Bytes, Slice, u32, u64, usize
 from merlion.engine.scheduler import Scheduler
 from merlion.serve.connection import Phase
 from merlion.serve.server import Server
@@ -16,6 +16,16 @@ def compute(scheduler: Scheduler, slots: Slice[u32], now_ns: u64) -> None:
     scheduler.step(now_ns)
     for slot in slots:
         scheduler.consume(slot, len(scheduler.text(slot)))
+
+
+def next_text(scheduler: Scheduler, slot: u32, taken: usize, now_ns: u64) -> Bytes:
+    """One forward pass after the first `taken` bytes of the slot's text have been taken.
+
+    Returns the text that waits then; it stays where it is until the next call.
+    """
+    scheduler.consume(slot, taken)
+    scheduler.step(now_ns)
+    return scheduler.text(slot)
 
 
 def outgoing(server: Server, first: u32) -> u32:
