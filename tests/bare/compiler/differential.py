@@ -5,6 +5,7 @@ source of its functions. CPython is the oracle: compiled code gives the same val
 traps wherever CPython raises.
 """
 
+import inspect
 import itertools
 import linecache
 import sys
@@ -70,12 +71,16 @@ def accepted(module: ModuleType) -> tuple[Program, list[FunctionType]]:
             return Program(compile_unit(found, "jit"), use_cache=False), found
         except CompileError as error:
             lines = {d.line for d in error.diagnostics}
-            found = [f for f in found if not lines & _lines(f)]
+            kept = [f for f in found if not lines & _lines(f)]
+            if len(kept) == len(found):
+                raise
+            found = kept
 
 
 def _lines(function: FunctionType) -> set[int]:
-    first = function.__code__.co_firstlineno
-    return set(range(first, max(p[1] or 0 for p in function.__code__.co_positions()) + 1))
+    """All lines of a function, those included that CPython makes no code of."""
+    text, first = inspect.getsourcelines(function)
+    return set(range(first, first + len(text)))
 
 
 def outcome(function: Callable[..., Any], arguments: Sequence[Any]) -> Any:

@@ -5,7 +5,7 @@ import random
 from types import ModuleType
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bare import Slice
@@ -80,6 +80,7 @@ def test_expressions(seed: int) -> None:
 
 @SLOW
 @given(seed=st.integers(0, 2**32 - 1))
+@example(seed=1290)  # An error in a line that CPython makes no code of.
 def test_programs(seed: int) -> None:
     equal, _ = compare(seed, "program_function")
     assert equal > 0
