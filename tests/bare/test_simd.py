@@ -15,6 +15,7 @@ from bare.simd import (
     Level,
     Vec,
     dispatch,
+    dot2_i16,
     dot4,
     dot4_small,
     fma,
@@ -23,6 +24,7 @@ from bare.simd import (
     multiversion,
     select,
     set_level,
+    times_sign,
     variant,
     vector_bytes,
 )
@@ -103,6 +105,21 @@ def test_dot4(a: list[int], b: list[int]) -> None:
     else:
         with pytest.raises(Trap):
             dot4_small(acc, filled(u8, a), filled(i8, b))
+
+
+@given(
+    a=st.lists(st.integers(0, 15), min_size=16, max_size=16),
+    b=st.lists(st.integers(-128, 127), min_size=16, max_size=16),
+)
+def test_dot2_i16_and_times_sign(a: list[int], b: list[int]) -> None:
+    halves = dot2_i16(Vec[i16].splat(5), filled(u8, a), filled(i8, b))
+    sums = [5 + a[at] * b[at] + a[at + 1] * b[at + 1] for at in range(0, 16, 2)]
+    assert lanes(halves) == sums
+    assert lanes(halves.sum_pairs()) == [x + y for x, y in zip(sums[::2], sums[1::2], strict=True)]
+    signed = lanes(times_sign(filled(i8, a), filled(i8, b)))
+    assert signed == [x if y > 0 else -x if y < 0 else 0 for x, y in zip(a, b, strict=True)]
+    with pytest.raises(Trap):
+        dot2_i16(Vec[i16].splat(32767), filled(u8, [1] * 16), filled(i8, [1] * 16))
 
 
 def test_loads_widen_and_stores_narrow() -> None:

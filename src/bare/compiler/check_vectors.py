@@ -11,7 +11,7 @@ from bare.compiler import types as ty
 from bare.compiler.check_expressions import ExpressionChecker
 from bare.compiler.check_values import Comptime, Value
 from bare.compiler.tree import Node
-from bare.ints import bf16, f32, i8, i32, u8
+from bare.ints import bf16, f32, i8, i16, i32, u8
 from bare.simd import Vec
 
 VECTOR_OPERATORS = {
@@ -32,6 +32,8 @@ PARAMETERS = {
     "fma": (f32, f32, f32),
     "dot4": (i32, u8, i8),
     "dot4_small": (i32, u8, i8),
+    "dot2_i16": (i16, u8, i8),
+    "times_sign": (i8, i8),
     "dot2": (f32, bf16, bf16),
     "pairs": (f32, f32),
     "pack": (f32, f32),
@@ -41,6 +43,7 @@ CONVERSIONS: dict[str, tuple[Any, Any]] = {
     "even": (bf16, f32),
     "odd": (bf16, f32),
     "round_to_i32": (f32, i32),
+    "sum_pairs": (i16, i32),
 }
 HALF_METHODS = ("store", "bits", "even", "odd")  # All that lanes of bf16 have.
 

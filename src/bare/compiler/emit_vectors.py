@@ -11,6 +11,17 @@ from bare.compiler.levels import BY_NUMBER
 from bare.compiler.llvm import stored
 from bare.compiler.tree import Node
 
+PMADDUBSW = {
+    16: "llvm.x86.ssse3.pmadd.ub.sw.128",
+    32: "llvm.x86.avx2.pmadd.ub.sw",
+    64: "llvm.x86.avx512.pmaddubs.w.512",
+}
+PMADDWD = {
+    16: "llvm.x86.sse2.pmadd.wd",
+    32: "llvm.x86.avx2.pmadd.wd",
+    64: "llvm.x86.avx512.pmaddw.d.512",
+}
+
 
 class VectorEmitter(Bf16Emitter):
     """The `vector` operation."""
@@ -270,19 +281,49 @@ class VectorEmitter(Bf16Emitter):
             return self.v_dot4(node)
         acc, a, b = (self.value_of(x) for x in node.args)
         size = ty.VECTOR_BYTES[self.level]
-        octets = f"<{size} x i8>"
         halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
-        name = "llvm.x86.avx2.pmadd.ub.sw" if size == 32 else "llvm.x86.ssse3.pmadd.ub.sw.128"
-        self.unit.declare(name, halves, f"{octets}, {octets}")
-        pairs = self.let(f"call {halves} @{name}({octets} {a}, {octets} {b})")
-        product = self.multiply_pairs(pairs, self.constant(halves, 1))
+        product = self.multiply_pairs(self.multiply_octets(a, b), self.constant(halves, 1))
         return self.let(f"add {words} {acc}, {product}")
+
+    def v_dot2_i16(self, node: Node) -> str:
+        """acc + the two products of each 16-bit group."""
+        acc, a, b = (self.value_of(x) for x in node.args)
+        halves = self.kind(node.type)
+        return self.let(f"add {halves} {acc}, {self.multiply_octets(a, b)}")
+
+    def v_sum_pairs(self, node: Node) -> str:
+        """Neighbours of 16 bits, added."""
+        operand = self.value_of(node.args[0])
+        return self.multiply_pairs(operand, self.constant(self.kind(node.args[0].type), 1))
+
+    def v_times_sign(self, node: Node) -> str:
+        """psignb; compares where there is none."""
+        a, signs = (self.value_of(x) for x in node.args)
+        octets, size = self.kind(node.type), ty.VECTOR_BYTES[self.level]
+        if size < 64:
+            name = "llvm.x86.avx2.psign.b" if size == 32 else "llvm.x86.ssse3.psign.b.128"
+            self.unit.declare(name, octets, f"{octets}, {octets}")
+            return self.let(f"call {octets} @{name}({octets} {a}, {octets} {signs})")
+        negated = self.let(f"sub {octets} zeroinitializer, {a}")
+        below = self.let(f"icmp slt {octets} {signs}, zeroinitializer")
+        some = self.let(f"icmp ne {octets} {signs}, zeroinitializer")
+        masks = f"<{size} x i1>"
+        turned = self.let(f"select {masks} {below}, {octets} {negated}, {octets} {a}")
+        return self.let(f"select {masks} {some}, {octets} {turned}, {octets} zeroinitializer")
+
+    def multiply_octets(self, a: str, b: str) -> str:
+        """pmaddubsw: products of unsigned and signed bytes, added in pairs."""
+        size = ty.VECTOR_BYTES[self.level]
+        octets, halves = f"<{size} x i8>", f"<{size // 2} x i16>"
+        name = PMADDUBSW[size]
+        self.unit.declare(name, halves, f"{octets}, {octets}")
+        return self.let(f"call {halves} @{name}({octets} {a}, {octets} {b})")
 
     def multiply_pairs(self, x: str, y: str) -> str:
         """pmaddwd: products of 16-bit lanes, added in pairs."""
         size = ty.VECTOR_BYTES[self.level]
         halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
-        name = "llvm.x86.avx2.pmadd.wd" if size == 32 else "llvm.x86.sse2.pmadd.wd"
+        name = PMADDWD[size]
         self.unit.declare(name, words, f"{halves}, {halves}")
         return self.let(f"call {words} @{name}({halves} {x}, {halves} {y})")
 

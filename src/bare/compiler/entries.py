@@ -17,7 +17,7 @@ from typing import Any, Literal, NoReturn
 
 from bare.codec import layout
 from bare.descriptors import TypeOf, is_struct, normalize
-from bare.simd import VecType
+from bare.vec import VecType
 
 DUNDER_METHODS = ("__enter__", "__exit__")
 NOT_CALLABLE = ("__bare_external__",)

@@ -32,8 +32,8 @@ from bare.descriptors import (
 )
 from bare.levels import VECTOR_SIZES
 from bare.mmio import BitField, Registers
-from bare.simd import VecType
 from bare.structs import Struct, Wire
+from bare.vec import VecType
 
 INT = IntType("int", 64, True)
 BYTES = Bytes

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import bare
-from bare import Slice, Trap, simd
+from bare import Slice, Trap, simd, vec
 from bare.levels import VECTOR_SIZES
 from tests.bare.compiler import differential as run
 from tests.bare.levels import runnable, stand_in
@@ -19,7 +19,8 @@ ROUNDS = 12
 INTEGERS = ("u8", "i8", "u16", "i16", "u32", "i32")
 HEAD = """
 from bare import *
-from bare.simd import Vec, dot2, dot4, dot4_small, fma, multiversion, pack, pairs, select
+from bare.simd import Vec, dot2, dot2_i16, dot4, dot4_small, fma, multiversion, pack, pairs, select
+from bare.simd import times_sign
 """
 INTEGER_OPERATIONS = (
     "a + b",
@@ -119,6 +120,9 @@ def dots(a: Slice[u8], b: Slice[i8], start: i32, out: Slice[i32]) -> None:
         dot4(acc, u, w).store(out, at)
         dot4(acc, u, Vec[i8].broadcast4(b, i + 3)).store(out, 16 + at)
         dot4_small(acc, u & Vec[u8].splat(127), w).store(out, 32 + at)
+        signed = times_sign(w, Vec[i8].load(b, 0))
+        halves = dot2_i16(Vec[i16].splat(7), u & Vec[u8].splat(15), signed)
+        halves.sum_pairs().store(out, 48 + at)
 
 
 @multiversion
@@ -190,7 +194,7 @@ def level(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
         pytest.skip("this machine does not have the instructions")
     before = simd.level()
     simd.set_level(request.param)
-    monkeypatch.setattr(simd, "VECTOR_BYTES", VECTOR_SIZES[request.param])
+    monkeypatch.setattr(vec, "VECTOR_BYTES", VECTOR_SIZES[request.param])
     yield request.param
     simd.set_level(before)
 
@@ -257,7 +261,7 @@ def test_dot_products_and_tiles(program: Any, level: int) -> None:
     for _ in range(ROUNDS):
         a = Slice.of(bare.u8, values(rng, bare.u8))
         b = Slice.of(bare.i8, [*values(rng, bare.i8), 1, 2, 3, 4])
-        outs = [bare.static(bare.i32, 48) for _ in range(2)]
+        outs = [bare.static(bare.i32, 64) for _ in range(2)]
         start = rng.randint(-(2**31), 2**31 - 1)
         module.dots(a, b, start, outs[0])
         compiled["dots"](a, b, start, outs[1])
@@ -266,7 +270,7 @@ def test_dot_products_and_tiles(program: Any, level: int) -> None:
     sums = [bare.static(bare.f32, 4) for _ in range(2)]
     compiled["tiles"](x, sums[1])
     with pytest.MonkeyPatch.context() as patch:  # Storage of vectors has the baseline's size.
-        patch.setattr(simd, "VECTOR_BYTES", 16)
+        patch.setattr(vec, "VECTOR_BYTES", 16)
         module.tiles(x, sums[0])
     assert list(sums[0]) == pytest.approx(list(sums[1]), rel=0 if level == 0 else 1e-4)
 
@@ -274,7 +278,7 @@ def test_dot_products_and_tiles(program: Any, level: int) -> None:
 def test_tiles_of_pairs(program: Any, level: int) -> None:
     module, compiled = program
     x = Slice.of(bare.bf16, [i % 7 - 3 for i in range(64)])
-    count = simd.VECTOR_BYTES // 2
+    count = vec.VECTOR_BYTES // 2
     out = bare.static(bare.f32, 1)
     compiled["tiles_of_pairs"](x, out)
     assert out[0] == sum(x[i] * x[count + i] for i in range(count))
@@ -318,7 +322,7 @@ def test_fma_rounds_once_where_there_is_the_instruction(program: Any, level: int
 @pytest.mark.parametrize("at", [1, COUNT - 1, 2**63 - 1])
 def test_loads_stay_inside(program: Any, level: int, at: int) -> None:
     module, compiled = program
-    data = Slice.from_bytes(bytes(simd.VECTOR_BYTES))
+    data = Slice.from_bytes(bytes(vec.VECTOR_BYTES))
     for function in (module.past_the_end, compiled["past_the_end"]):
         assert function(data, 0) == 0
         with pytest.raises(Trap):

@@ -15,9 +15,18 @@ vpdpbusd. One input: the total stays in a register.
 
 from typing import ClassVar
 
-from bare import Slice, f32, i8, i32, stack, u8, unchecked, unroll, usize
+from bare import Slice, f32, i8, i16, i32, stack, u8, unchecked, unroll, usize
 from bare.cpu import prefetch, prefetch_l2
-from bare.simd import Vec, dot4, dot4_small, exact_dot4, fma, multiversion, select
+from bare.simd import (
+    Vec,
+    dot2_i16,
+    dot4,
+    dot4_small,
+    exact_dot4,
+    fma,
+    multiversion,
+    times_sign,
+)
 from merlion.engine.kernels.activations import Activations
 from merlion.engine.kernels.packing import (
     LINE,
@@ -31,6 +40,7 @@ from merlion.engine.kernels.shapes import BLOCK, GROUP
 from merlion.engine.tensor import Matrix
 
 SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
+PARTS_MAX = 4  # Vectors of a group, of the narrowest.
 AHEAD_BYTES = 4096  # What many rows ask for before it is needed, of each group.
 
 
@@ -75,9 +85,8 @@ def matmul_int8[P: Packing](
     lanes = Vec[f32].lanes
     if count == 1:
         for group in range(first, last):
-            for part in range(0, GROUP, lanes):
-                out = output[(group - first) * GROUP + part :]
-                multiply_row(packing, matrix, inputs, out, group, part, accumulate)
+            out = output[(group - first) * GROUP :]
+            multiply_row(packing, matrix, inputs, out, group, accumulate)
         return
     totals = stack(Vec[f32], SLAB * Two.COUNT)
     for start in range(0, count, SLAB):
@@ -104,22 +113,30 @@ def multiply_row[P: Packing](
     inputs: Activations,
     output: Slice[f32],
     group: usize,
-    part: usize,
     accumulate: bool,
 ) -> None:
-    """Lanes [part, part + lanes) of one group, for one input."""
+    """One group, for one input."""
     blocks = matrix.blocks
-    total = Vec[f32].splat(0.0)
+    lanes = Vec[f32].lanes
+    totals = stack(Vec[f32], PARTS_MAX)
+    first = group * blocks
+    last = first + blocks
+    if first % 2 != 0:
+        add_block(packing, matrix, inputs, first, 0, totals)
     # Two blocks a round: each load then goes on by the same step, which the hardware's
     # prefetching recognises.
-    for pair in range(blocks // 2):
+    for pair in range((first + 1) // 2, last // 2):
         for half in unroll(2):
-            total = add_block(packing, matrix, inputs, group, pair * 2 + half, part, total)
-    if blocks % 2 != 0:
-        total = add_block(packing, matrix, inputs, group, blocks - 1, part, total)
-    if accumulate:
-        total = total + Vec[f32].load(output, 0)
-    total.store(output, 0)
+            at = pair * 2 + half
+            add_block(packing, matrix, inputs, at, at - first, totals)
+    if last % 2 != 0:
+        add_block(packing, matrix, inputs, last - 1, blocks - 1, totals)
+    for k in unroll(PARTS_MAX):
+        if k * lanes < GROUP:
+            total = totals[k]
+            if accumulate:
+                total = total + Vec[f32].load(output, k * lanes)
+            total.store(output, k * lanes)
 
 
 @unchecked("the caller asserted the ranges")
@@ -127,35 +144,51 @@ def add_block[P: Packing](
     packing: type[P],
     matrix: Matrix,
     inputs: Activations,
-    group: usize,
+    at: usize,
     block: usize,
-    part: usize,
-    total: Vec[f32],
-) -> Vec[f32]:
-    """`total` and the product of one block with the one input."""
-    at = group * matrix.blocks + block
+    totals: Slice[Vec[f32]],
+) -> None:
+    """totals [part] += the product of one block, number `at`, with that of the one input."""
     # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
-    # be in the L1 cache, and two shorter chains of products gain a twentieth. Bytes are loaded
-    # as they are, and lose a tenth by a second chain.
+    # be in the L1 cache. Bytes are loaded as they are.
     prefetch_block(packing, matrix, at + packing.AHEAD, packing.IS_NIBBLES)
-    weights = stack(Vec[u8], 8)
-    unpack(packing, matrix, at, part, weights, 0)
+    lanes = Vec[f32].lanes
     x = block * inputs.rows
+    for k in unroll(PARTS_MAX):
+        if k * lanes < GROUP:
+            part = k * lanes
+            weights = stack(Vec[u8], 8)
+            unpack(packing, matrix, at, part, weights, 0)
+            dots = block_products(packing, inputs, x, weights)
+            if packing.HAS_MINIMUM:
+                minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
+                totals[k] = fma(minimum, Vec[f32].splat(inputs.sums[x]), totals[k])
+            scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
+            totals[k] = fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), totals[k])
+
+
+@unchecked("the caller asserted the ranges")
+def block_products[P: Packing](
+    packing: type[P], inputs: Activations, x: usize, weights: Slice[Vec[u8]]
+) -> Vec[i32]:
+    """The integer sums of one block.
+
+    In two chains for nibbles, which gains a twentieth; bytes would lose a tenth by it.
+    """
     dots = first_sum(packing, inputs, x)
     rest = Vec[i32].splat(0)
+    halves = Vec[i16].splat(0)
     for j in unroll(8):
         values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-        if packing.IS_NIBBLES and j >= 4:
+        if sums_fit_i16(packing):
+            halves = dot2_i16(halves, weights[j], values)
+        elif packing.IS_NIBBLES and j >= 4:
             rest = add_products(packing, rest, weights[j], values)
         else:
             dots = add_products(packing, dots, weights[j], values)
-    if packing.IS_NIBBLES:
-        dots = dots + rest
-    if packing.HAS_MINIMUM:
-        minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
-        total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
-    scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
-    return fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), total)
+    if sums_fit_i16(packing):
+        return dots + halves.sum_pairs()
+    return dots + rest if packing.IS_NIBBLES else dots
 
 
 @unchecked("the caller asserted the ranges")
@@ -185,12 +218,7 @@ def multiply_slab[P: Packing, G: Groups](
         for c in range(rows):
             x = block * inputs.rows + start + c
             dots = stack(Vec[i32], groups.COUNT)
-            for g in unroll(groups.COUNT):
-                dots[g] = first_sum(packing, inputs, x)
-            for j in unroll(8):
-                values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
-                for g in unroll(groups.COUNT):
-                    dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
+            multiply_groups(packing, groups, inputs, x, weights, dots)
             factor = Vec[f32].splat(inputs.scales[x])
             for g in unroll(groups.COUNT):
                 at = (group + g) * blocks + block
@@ -200,6 +228,31 @@ def multiply_slab[P: Packing, G: Groups](
                     total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
                 scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
                 totals[c * groups.COUNT + g] = fma(dots[g].to(f32), scale * factor, total)
+
+
+@unchecked("the caller asserted the ranges")
+def multiply_groups[P: Packing, G: Groups](
+    packing: type[P],
+    groups: type[G],
+    inputs: Activations,
+    x: usize,
+    weights: Slice[Vec[u8]],
+    dots: Slice[Vec[i32]],
+) -> None:
+    """dots [group] = the integer sums of a block, for one input."""
+    halves = stack(Vec[i16], groups.COUNT)
+    for g in unroll(groups.COUNT):
+        dots[g] = first_sum(packing, inputs, x)
+    for j in unroll(8):
+        values = Vec[i8].broadcast4(inputs.quants, x * BLOCK + j * 4)
+        for g in unroll(groups.COUNT):
+            if sums_fit_i16(packing):
+                halves[g] = dot2_i16(halves[g], weights[g * 8 + j], values)
+            else:
+                dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
+    if sums_fit_i16(packing):
+        for g in unroll(groups.COUNT):
+            dots[g] = dots[g] + halves[g].sum_pairs()
 
 
 @unchecked("the caller asserted the ranges")
@@ -273,6 +326,14 @@ def first_sum[P: Packing](packing: type[P], inputs: Activations, x: usize) -> Ve
     return Vec[i32].splat(0)
 
 
+def sums_fit_i16[P: Packing](packing: type[P]) -> bool:
+    """Whether sums of 16 bits are the shorter way (known while compiling).
+
+    16 products of a nibble and a byte are at most 16 * 15 * 127 = 30,480.
+    """
+    return packing.IS_NIBBLES and not exact_dot4()
+
+
 def add_products[P: Packing](
     packing: type[P], dots: Vec[i32], weights: Vec[u8], values: Vec[i8]
 ) -> Vec[i32]:
@@ -281,11 +342,7 @@ def add_products[P: Packing](
     Where no instruction does this exactly for bytes beyond 127, the same integer comes from |q|
     times x with the sign of q: |q| <= 128 and |x| <= 127, so a pair's sum fits 16 bits.
     """
-    if packing.IS_NIBBLES:
-        return dot4_small(dots, weights, values)
-    if exact_dot4():
+    if packing.IS_NIBBLES or exact_dot4():
         return dot4(dots, weights, values)
     quants = (weights ^ Vec[u8].splat(128)).bits(i8)
-    none = Vec[i8].splat(0)
-    signs = select(quants < none, Vec[i8].splat(-1), none)
-    return dot4_small(dots, quants.abs().bits(u8), (values ^ signs) - signs)
+    return dot4_small(dots, quants.abs().bits(u8), times_sign(values, quants))

@@ -11,7 +11,7 @@ sequential stream of memory. The number of blocks is made even.
 
 from typing import ClassVar
 
-from bare import usize
+from bare import unchecked, usize
 from merlion.engine.kernels.shapes import GROUP
 
 LINE = 64  # Bytes that hold 4 columns (nibbles: 8) of a group.
@@ -55,17 +55,20 @@ def packed_bytes[P: Packing](packing: type[P], blocks: usize) -> usize:
     return (blocks + 1) // 2 * (packing.HEADER + 2 * packing.BYTES)
 
 
+@unchecked("blocks are counted in the storage, whose bytes fit usize")
 def quants_at[P: Packing](packing: type[P], at: usize) -> usize:
     """The first byte of the quants of block number `at`."""
     return at * packing.BYTES + (at // 2 + 1) * packing.HEADER
 
 
+@unchecked("blocks are counted in the storage, whose bytes fit usize")
 def scales_at[P: Packing](packing: type[P], at: usize) -> usize:
     """The first scale of block number `at`, counted in f16."""
     pair = packing.HEADER // 2 + packing.BYTES
     return at // 2 * pair + at % 2 * GROUP
 
 
+@unchecked("blocks are counted in the storage, whose bytes fit usize")
 def minimums_at[P: Packing](packing: type[P], at: usize) -> usize:
     """The first minimum of block number `at`, counted in f16."""
     return scales_at(packing, at) + 2 * GROUP
