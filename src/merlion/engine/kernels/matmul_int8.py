@@ -41,7 +41,11 @@ from merlion.engine.tensor import Matrix
 
 SLAB = 64  # Inputs whose totals, of two groups, take 8 KiB of the L1 cache.
 PARTS_MAX = 4  # Vectors of a group, of the narrowest.
-AHEAD_BYTES = 4096  # What many rows ask for before it is needed, of each group.
+# What is asked for before it is needed: by one row into the L1 cache, or only into the L2; by many
+# rows into the L2, of each group.
+ROW_AHEAD_BYTES = 7168
+ROW_AHEAD_L2_BYTES = 2048
+AHEAD_BYTES = 4096
 
 
 class Groups:
@@ -149,9 +153,12 @@ def add_block[P: Packing](
     totals: Slice[Vec[f32]],
 ) -> None:
     """totals [part] += the product of one block, number `at`, with that of the one input."""
-    # Unpacking nibbles fills the processor's window, so that loads start late: their lines must
-    # be in the L1 cache. Bytes are loaded as they are.
-    prefetch_block(packing, matrix, at + packing.AHEAD, packing.IS_NIBBLES)
+    # Where a block takes many instructions they fill the processor's window, so that loads start
+    # late: their lines must be in the L1 cache. Bytes for vpdpbusd are loaded as they are.
+    if packing.IS_NIBBLES or not exact_dot4():
+        prefetch_block(packing, matrix, at + ROW_AHEAD_BYTES // packing.BYTES, True)
+    else:
+        prefetch_block(packing, matrix, at + ROW_AHEAD_L2_BYTES // packing.BYTES, False)
     lanes = Vec[f32].lanes
     x = block * inputs.rows
     for k in unroll(PARTS_MAX):

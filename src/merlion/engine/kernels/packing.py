@@ -23,7 +23,6 @@ class Packing:
     IS_NIBBLES: ClassVar[bool] = True
     BYTES: ClassVar[int] = 256  # Quants of a block.
     HEADER: ClassVar[int] = 64  # Bytes before the quants of a pair.
-    AHEAD: ClassVar[int] = 28  # Blocks that one row asks for before they are needed.
     BIAS: ClassVar[int] = 0  # What makes a quant unsigned.
     HAS_MINIMUM: ClassVar[bool] = False
 
@@ -46,7 +45,6 @@ class PackedQ8_0(Packing):
 
     IS_NIBBLES = False
     BYTES = 512
-    AHEAD = 4
     BIAS = 128
 
 
