@@ -9,6 +9,7 @@ import pytest
 
 from bare import Arena, Slice, static, u8
 from bare.testing import COMPILED, variants
+from bare.unsafe import address_of
 from merlion.engine.engine import Engine, EngineConfig, LoadStage
 from merlion.engine.team import Team
 from tests.engine.compiled_engine import compiled_entries
@@ -156,6 +157,20 @@ def test_all_that_has_arrived_can_be_repacked(calls: Calls) -> None:
         end = (filling.group + 1) * 16 * (length // place.matrix.rows)
         assert place.offset + min(end, length) > loading.arrived
     assert filling.is_done()
+
+
+def test_opening_leaves_the_memory_of_the_weights_alone(calls: Calls) -> None:
+    """A page that is touched for the first time costs milliseconds, and nobody helps yet."""
+    loading = Loading(calls, model(factors=True))
+    loading.arrive(len(loading.data))
+    loading.arena.storage.fill(GARBAGE)
+    assert loading.open() is None
+    weights = loading.engine.team.llama.model
+    first, last = weights.layers[0].attention_norm, weights.output.floats
+    start = address_of(first) - address_of(loading.arena.storage)
+    end = address_of(last) + 4 * len(last) - address_of(loading.arena.storage)
+    assert end - start > 4 * VOCABULARY * WIDTH
+    assert set(bytes(loading.arena.storage[start:end])) == {GARBAGE}
 
 
 def test_every_cut_of_the_header_asks_for_more(calls: Calls) -> None:

@@ -142,8 +142,8 @@ class Model(Struct):
 
     def open_layer(self, gguf: Gguf, index: u32, layer: Layer, arena: Arena) -> None:
         """The nine tensors of one block."""
-        layer.attention_norm = arena.slice(f32, self.width)
-        layer.feed_norm = arena.slice(f32, self.width)
+        layer.attention_norm = arena.unset(f32, self.width)
+        layer.feed_norm = arena.unset(f32, self.width)
         self.open_matrix(gguf, block_tensor(gguf, index, b"attn_q.weight"), layer.query, arena)
         self.open_matrix(gguf, block_tensor(gguf, index, b"attn_k.weight"), layer.key, arena)
         self.open_matrix(gguf, block_tensor(gguf, index, b"attn_v.weight"), layer.value, arena)
@@ -160,7 +160,7 @@ class Model(Struct):
         assert embedding is not None, "checked by Hyperparameters.read"
         self.embedding_format = format_of(embedding)
         self.embedding = gguf.tensor_data(embedding)
-        self.output_norm = arena.slice(f32, self.width)
+        self.output_norm = arena.unset(f32, self.width)
         if hparams.tied_output:
             self.open_matrix(gguf, embedding, self.output, arena)
         else:
@@ -169,7 +169,7 @@ class Model(Struct):
     def open_rope(self, hparams: Hyperparameters, context: usize, arena: Arena) -> None:
         """The angles of every position, now unless the file has factors for them."""
         if hparams.has_rope_factors:
-            self.rope_factors = arena.slice(f32, hparams.rope_dimension_count // 2)
+            self.rope_factors = arena.unset(f32, hparams.rope_dimension_count // 2)
             self.rope_room = arena.unset(u8, rope_bytes(hparams, context))
             return
         self.rope_factors = arena.slice(f32, 0)
