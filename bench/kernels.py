@@ -14,6 +14,7 @@ from collections.abc import Callable
 import attention_rounds as rounds
 
 from bare import Arena, bf16, f32, static, u8
+from bare.compiler.host import host_levels
 from bare.compiler.jit import Program, load
 from bare.simd import LEVELS, set_level
 from merlion.engine import probes
@@ -53,7 +54,8 @@ def matrix_of(form: Format, rows: int, columns: int, space: Arena) -> Matrix:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--level", choices=LEVELS, default=LEVELS[host_level()])
+    levels = [LEVELS[level] for level in host_levels()]
+    parser.add_argument("--level", choices=levels, default=LEVELS[host_level()])
     level = parser.parse_args().level
     entries: list[Callable[..., object]] = [
         probes.read_all,

@@ -15,6 +15,7 @@ from pathlib import Path
 from phase_clock import timed_pass
 
 from bare import Arena, Slice, u64
+from bare.compiler.host import host_levels
 from bare.compiler.jit import load
 from bare.simd import LEVELS, set_level
 from merlion.engine.engine import Engine, EngineConfig
@@ -62,7 +63,8 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--rows", type=int, default=64)
     parser.add_argument("--depth", type=int, default=256)
-    parser.add_argument("--level", choices=LEVELS, default=LEVELS[host_level()])
+    levels = [LEVELS[level] for level in host_levels()]
+    parser.add_argument("--level", choices=levels, default=LEVELS[host_level()])
     parser.add_argument("--passes", type=int, default=15)
     options = parser.parse_args()
     program = load(ENTRIES)

@@ -11,15 +11,14 @@ from bare.compiler.levels import BY_NUMBER
 from bare.compiler.llvm import stored
 from bare.compiler.tree import Node
 
-PMADDUBSW = {
-    16: "llvm.x86.ssse3.pmadd.ub.sw.128",
-    32: "llvm.x86.avx2.pmadd.ub.sw",
-    64: "llvm.x86.avx512.pmaddubs.w.512",
-}
-PMADDWD = {
-    16: "llvm.x86.sse2.pmadd.wd",
-    32: "llvm.x86.avx2.pmadd.wd",
-    64: "llvm.x86.avx512.pmaddw.d.512",
+# By the width of the lanes, in bits, and of the vector, in bytes.
+MULTIPLY_ADD = {
+    (8, 16): "llvm.x86.ssse3.pmadd.ub.sw.128",
+    (8, 32): "llvm.x86.avx2.pmadd.ub.sw",
+    (8, 64): "llvm.x86.avx512.pmaddubs.w.512",
+    (16, 16): "llvm.x86.sse2.pmadd.wd",
+    (16, 32): "llvm.x86.avx2.pmadd.wd",
+    (16, 64): "llvm.x86.avx512.pmaddw.d.512",
 }
 
 
@@ -271,7 +270,7 @@ class VectorEmitter(Bf16Emitter):
         odd_b = self.let(f"ashr {halves} {right}, {eight}")
         total = acc
         for x, y in ((even_a, even_b), (odd_a, odd_b)):
-            product = self.multiply_pairs(x, y)
+            product = self.multiply_add(16, x, y)
             total = self.let(f"add {words} {total}, {product}")
         return total
 
@@ -282,19 +281,19 @@ class VectorEmitter(Bf16Emitter):
         acc, a, b = (self.value_of(x) for x in node.args)
         size = ty.VECTOR_BYTES[self.level]
         halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
-        product = self.multiply_pairs(self.multiply_octets(a, b), self.constant(halves, 1))
+        product = self.multiply_add(16, self.multiply_add(8, a, b), self.constant(halves, 1))
         return self.let(f"add {words} {acc}, {product}")
 
     def v_dot2_i16(self, node: Node) -> str:
         """acc + the two products of each 16-bit group."""
         acc, a, b = (self.value_of(x) for x in node.args)
         halves = self.kind(node.type)
-        return self.let(f"add {halves} {acc}, {self.multiply_octets(a, b)}")
+        return self.let(f"add {halves} {acc}, {self.multiply_add(8, a, b)}")
 
     def v_sum_pairs(self, node: Node) -> str:
         """Neighbours of 16 bits, added."""
         operand = self.value_of(node.args[0])
-        return self.multiply_pairs(operand, self.constant(self.kind(node.args[0].type), 1))
+        return self.multiply_add(16, operand, self.constant(self.kind(node.args[0].type), 1))
 
     def v_times_sign(self, node: Node) -> str:
         """psignb; compares where there is none."""
@@ -311,21 +310,14 @@ class VectorEmitter(Bf16Emitter):
         turned = self.let(f"select {masks} {below}, {octets} {negated}, {octets} {a}")
         return self.let(f"select {masks} {some}, {octets} {turned}, {octets} zeroinitializer")
 
-    def multiply_octets(self, a: str, b: str) -> str:
-        """pmaddubsw: products of unsigned and signed bytes, added in pairs."""
+    def multiply_add(self, bits: int, a: str, b: str) -> str:
+        """Products of lanes, neighbours added: pmaddubsw (unsigned by signed bytes) or pmaddwd."""
         size = ty.VECTOR_BYTES[self.level]
-        octets, halves = f"<{size} x i8>", f"<{size // 2} x i16>"
-        name = PMADDUBSW[size]
-        self.unit.declare(name, halves, f"{octets}, {octets}")
-        return self.let(f"call {halves} @{name}({octets} {a}, {octets} {b})")
-
-    def multiply_pairs(self, x: str, y: str) -> str:
-        """pmaddwd: products of 16-bit lanes, added in pairs."""
-        size = ty.VECTOR_BYTES[self.level]
-        halves, words = f"<{size // 2} x i16>", f"<{size // 4} x i32>"
-        name = PMADDWD[size]
-        self.unit.declare(name, words, f"{halves}, {halves}")
-        return self.let(f"call {words} @{name}({halves} {x}, {halves} {y})")
+        lanes = size * 8 // bits
+        factors, sums = f"<{lanes} x i{bits}>", f"<{lanes // 2} x i{2 * bits}>"
+        name = MULTIPLY_ADD[bits, size]
+        self.unit.declare(name, sums, f"{factors}, {factors}")
+        return self.let(f"call {sums} @{name}({factors} {a}, {factors} {b})")
 
     def v_prefetch(self, node: Node) -> str:
         """Ask for a cache line, to be read."""
