@@ -5,7 +5,8 @@
 The same file and threads, alternating: `ai-bench` at the shell of the booted machine, then the same
 number of tokens hosted. While one computes the other waits: the machine's idle loop naps. Then one
 long answer on each, for the times between its tokens, and what the machine's cores lose to others
-(`noise`). Native only: emulated, the question makes no sense.
+(`noise`), and as many times of a loop that only reads memory. Native only: emulated, the question
+makes no sense.
 """
 
 import sys
@@ -25,6 +26,7 @@ from merlion.cli.guest import Guest
 from merlion.cli.paths import find_model
 from merlion.hosted import observation
 from merlion.hosted.distribution import describe, median
+from merlion.hosted.measure import Limits
 
 LONG_TOKENS = 2000
 NOISE_SECONDS = 5
@@ -40,22 +42,34 @@ def hosted(model: Path, threads: int, tokens: int) -> compare.Worker:
     return compare.Worker(command)
 
 
-def evenness(guest: Guest, worker: compare.Worker, tokens: int) -> dict[str, Any]:
-    """One long answer on each side, one after the other, with the noise before and after."""
+def evenness(
+    guest: Guest, worker: compare.Worker, limits: Limits, threads: int, tokens: int
+) -> dict[str, Any]:
+    """One long answer on each side, one after the other, with the noise before and after.
+
+    Then what nobody's engine can even out: as many times of a loop that only reads memory.
+    """
     heard = [noise(guest, NOISE_SECONDS)]
     booted = ai_bench(guest, tokens, 1)
     task = compare.Task("decode", "streams", 1, tokens)
     times = worker.ask(task.request)["times_ms"]
     heard.append(noise(guest, NOISE_SECONDS))
+    reading = limits.reading_times(threads, tokens)
     names = ("inter_token_ms", "p99_over_p50", "p99_over_local_p50", "decode_usage")
     return {
         "booted": {name: booted[name] for name in names},
-        "hosted": {
-            "inter_token_ms": asdict(describe(times)),
-            "p99_over_p50": describe(times).tail,
-            "p99_over_local_p50": local_tail(times, booted["local_window"]),
-        },
+        "hosted": spread(times, booted["local_window"]),
+        "reading": spread(reading, booted["local_window"]),
         "noise": heard,
+    }
+
+
+def spread(times: list[float], window: int) -> dict[str, Any]:
+    """How even milliseconds are, by the names that `ai-bench --json` has for those of tokens."""
+    return {
+        "inter_token_ms": asdict(describe(times)),
+        "p99_over_p50": describe(times).tail,
+        "p99_over_local_p50": local_tail(times, window),
     }
 
 
@@ -81,6 +95,7 @@ def main() -> None:
     task = compare.Task("decode", "streams", 1, tokens)
     booted, ours = [], []
     most = max(tokens, options.long)
+    limits = Limits(options.cores)
     worker = hosted(disk, options.cores, most)
     context = f"ctx={most + SPARE_TOKENS}"
     wanted = machine(choice, options.cores, disk, ["load", context])
@@ -93,7 +108,7 @@ def main() -> None:
         for _ in range(options.repeats):
             booted.append(ai_bench(guest, tokens, 1)["decode_tokens_per_s"])
             ours.append(task.rate(worker.ask(task.request)))
-        even = evenness(guest, worker, options.long)
+        even = evenness(guest, worker, limits, options.cores, options.long)
         usage = observation.between(before, observation.read(processes))
     worker.close()
     times = [a / b for a, b in zip(booted, ours, strict=True)]
@@ -102,7 +117,7 @@ def main() -> None:
         f"{median(booted):.1f}, hosted {median(ours):.1f} tok/s, {median(times):.2f} times "
         f"({min(times):.2f} to {max(times):.2f})"
     )
-    for side in ("booted", "hosted"):
+    for side in ("booted", "hosted", "reading"):
         ratio, local = even[side]["p99_over_p50"], even[side]["p99_over_local_p50"]
         print(f"{side}: p99/p50 {ratio:.2f}, local {local:.2f}")
     content = {

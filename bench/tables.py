@@ -153,14 +153,17 @@ def machine_table(result: dict[str, Any]) -> str:
     return "\n\n".join([*parts, conditions(result)])
 
 
+EVENNESS_SIDES = {"booted": "booted", "hosted": "hosted", "reading": "reading memory alone"}
+
+
 def evenness_table(result: dict[str, Any]) -> str:
     """The times between the tokens of one long answer, and what the host took of the cores."""
     rows = []
-    for side in ("booted", "hosted"):
+    for side in EVENNESS_SIDES:
         found, times = result[side], result[side]["inter_token_ms"]
         cells = [f"{times[name]:.2f}" for name in ("p50", "p90", "p99", "p99_9", "max")]
         ratios = [f"{found[name]:.2f}" for name in ("p99_over_p50", "p99_over_local_p50")]
-        rows.append([side, *cells, *ratios])
+        rows.append([EVENNESS_SIDES[side], *cells, *ratios])
     count = result["booted"]["inter_token_ms"]["count"]
     headings = [f"between {count} tokens, ms", "p50", "p90", "p99", "p99.9", "most"]
     table = markdown([*headings, "p99/p50", "local p99/p50"], rows)

@@ -119,12 +119,13 @@ def test_machine_table() -> None:
     side = {"inter_token_ms": times, "p99_over_p50": 1.25, "p99_over_local_p50": 1.08}
     usage = {"page_faults": 0, "interrupts": 0, "allocated_bytes": 0}
     quiet, loud = {"longest_ms": 0.1, "lost": 0.001}, {"longest_ms": 3.0, "lost": 0.04}
-    even = {"booted": {**side, "decode_usage": usage}, "hosted": side}
+    even = {"booted": {**side, "decode_usage": usage}, "hosted": side, "reading": side}
     even["noise"] = [[quiet, quiet], [quiet, loud]]
     machine = {"accelerator": "kvm", "cores": 2, "model": "m", "booted": [200.0], "hosted": [100.0]}
     text = tables.machine_table({**HEAD, **machine, "evenness": even})
     assert "| m, decode, 2 cores, KVM | 200.0 | 100.0 | **2.00** (2.00 to 2.00) |" in text
     assert "| booted | 4.00 | 4.20 | 5.00 | 6.00 | 7.00 | 1.25 | 1.08 |" in text
+    assert "| reading memory alone | 4.00 |" in text
     assert "0 page faults, 0 interrupts, 0 bytes allocated" in text
     assert "up to 4.0% of a core, 3.0 ms at once" in text
 

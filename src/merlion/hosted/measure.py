@@ -9,7 +9,7 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 from bare import Slice
 from bare.compiler.jit import load
@@ -22,6 +22,8 @@ from merlion.hosted.threads import usable_cpus
 READ_BYTES = 96 << 20
 MULTIPLY_ROUNDS = 1_000_000  # About 3 ms of AVX-512.
 PASSES = 5
+
+type Span = tuple[int, int]  # Start and end in nanoseconds.
 
 
 class Limits:
@@ -43,20 +45,27 @@ class Limits:
 
     def bandwidth(self, threads: int, passes: int = PASSES) -> float:
         """Bytes a second that `threads` read together from memory; the best of `passes`."""
-        seconds = self._together(threads, passes, lambda i: self._read(self._parts[i]))
-        return threads * READ_BYTES / seconds
+        spans = self._together(threads, passes, lambda i: self._read(self._parts[i]))
+        return threads * READ_BYTES / shortest(spans)
+
+    def reading_times(self, threads: int, passes: int) -> list[float]:
+        """Milliseconds of each of `passes` in which `threads` read together: of the slowest."""
+        spans = self._together(threads, passes, lambda i: self._read(self._parts[i]))
+        return [max(end - start for start, end in one) / 1e6 for one in spans]
 
     def int8_peak(self, threads: int, passes: int = PASSES) -> float:
         """int8 multiply-adds a second of `threads`, with the instruction the kernels use."""
-        seconds = self._together(
+        spans = self._together(
             threads, passes, lambda i: self._multiply(self._parts[i], MULTIPLY_ROUNDS)
         )
-        return threads * MULTIPLY_ROUNDS * CHAINS * vector_bytes() / seconds
+        return threads * MULTIPLY_ROUNDS * CHAINS * vector_bytes() / shortest(spans)
 
-    def _together(self, threads: int, passes: int, work: Callable[[int], object]) -> float:
-        """Shortest time in which `threads` threads have all done `work(index)`, in seconds."""
+    def _together(
+        self, threads: int, passes: int, work: Callable[[int], object]
+    ) -> list[tuple[Span, ...]]:
+        """When each of `threads` threads began and ended `work(index)`, for every pass."""
         gate = threading.Barrier(threads)
-        spans: list[list[tuple[int, int]]] = [[] for _ in range(threads)]
+        spans: list[list[Span]] = [[] for _ in range(threads)]
 
         def run(index: int) -> None:
             # A new thread inherits the affinity of the one that starts it, which may be pinned.
@@ -73,11 +82,9 @@ class Limits:
             worker.start()
         for worker in workers:
             worker.join()
-        best = min(longest(times) for times in zip(*spans, strict=True))
-        return best / 1e9
+        return list(zip(*spans, strict=True))
 
 
-def longest(spans: Iterable[tuple[int, int]]) -> int:
-    """Nanoseconds from the first start to the last end."""
-    found = list(spans)
-    return max(end for _, end in found) - min(start for start, _ in found)
+def shortest(passes: list[tuple[Span, ...]]) -> float:
+    """Seconds of the quickest pass, from its first start to its last end."""
+    return min(max(end for _, end in one) - min(start for start, _ in one) for one in passes) / 1e9
