@@ -167,11 +167,7 @@ def add_block[P: Packing](
             weights = stack(Vec[u8], 8)
             unpack(packing, matrix, at, part, weights, 0)
             dots = block_products(packing, inputs, x, weights)
-            if packing.HAS_MINIMUM:
-                minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
-                totals[k] = fma(minimum, Vec[f32].splat(inputs.sums[x]), totals[k])
-            scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
-            totals[k] = fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), totals[k])
+            totals[k] = add_scaled(packing, matrix, inputs, at, part, x, dots, totals[k])
 
 
 @unchecked("the caller asserted the ranges")
@@ -190,9 +186,9 @@ def block_products[P: Packing](
         if sums_fit_i16(packing):
             halves = dot2_i16(halves, weights[j], values)
         elif packing.IS_NIBBLES and j >= 4:
-            rest = add_products(packing, rest, weights[j], values)
+            rest = add_products(rest, weights[j], values)
         else:
-            dots = add_products(packing, dots, weights[j], values)
+            dots = add_products(dots, weights[j], values)
     if sums_fit_i16(packing):
         return dots + halves.sum_pairs()
     return dots + rest if packing.IS_NIBBLES else dots
@@ -226,15 +222,11 @@ def multiply_slab[P: Packing, G: Groups](
             x = block * inputs.rows + start + c
             dots = stack(Vec[i32], groups.COUNT)
             multiply_groups(packing, groups, inputs, x, weights, dots)
-            factor = Vec[f32].splat(inputs.scales[x])
             for g in unroll(groups.COUNT):
                 at = (group + g) * blocks + block
-                total = totals[c * groups.COUNT + g]
-                if packing.HAS_MINIMUM:
-                    minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
-                    total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
-                scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
-                totals[c * groups.COUNT + g] = fma(dots[g].to(f32), scale * factor, total)
+                place = c * groups.COUNT + g
+                total = totals[place]
+                totals[place] = add_scaled(packing, matrix, inputs, at, part, x, dots[g], total)
 
 
 @unchecked("the caller asserted the ranges")
@@ -256,10 +248,29 @@ def multiply_groups[P: Packing, G: Groups](
             if sums_fit_i16(packing):
                 halves[g] = dot2_i16(halves[g], weights[g * 8 + j], values)
             else:
-                dots[g] = add_products(packing, dots[g], weights[g * 8 + j], values)
+                dots[g] = add_products(dots[g], weights[g * 8 + j], values)
     if sums_fit_i16(packing):
         for g in unroll(groups.COUNT):
             dots[g] = dots[g] + halves[g].sum_pairs()
+
+
+@unchecked("the caller asserted the ranges")
+def add_scaled[P: Packing](
+    packing: type[P],
+    matrix: Matrix,
+    inputs: Activations,
+    at: usize,
+    part: usize,
+    x: usize,
+    dots: Vec[i32],
+    total: Vec[f32],
+) -> Vec[f32]:
+    """`total` and the integer sums of one block and one input, by the scales of both."""
+    if packing.HAS_MINIMUM:
+        minimum = Vec[f32].load(matrix.halves, minimums_at(packing, at) + part)
+        total = fma(minimum, Vec[f32].splat(inputs.sums[x]), total)
+    scale = Vec[f32].load(matrix.halves, scales_at(packing, at) + part)
+    return fma(dots.to(f32), scale * Vec[f32].splat(inputs.scales[x]), total)
 
 
 @unchecked("the caller asserted the ranges")
@@ -341,15 +352,13 @@ def sums_fit_i16[P: Packing](packing: type[P]) -> bool:
     return packing.IS_NIBBLES and not exact_dot4()
 
 
-def add_products[P: Packing](
-    packing: type[P], dots: Vec[i32], weights: Vec[u8], values: Vec[i8]
-) -> Vec[i32]:
+def add_products(dots: Vec[i32], weights: Vec[u8], values: Vec[i8]) -> Vec[i32]:
     """Add the four products of every lane.
 
     Where no instruction does this exactly for bytes beyond 127, the same integer comes from |q|
     times x with the sign of q: |q| <= 128 and |x| <= 127, so a pair's sum fits 16 bits.
     """
-    if packing.IS_NIBBLES or exact_dot4():
+    if exact_dot4():
         return dot4(dots, weights, values)
     quants = (weights ^ Vec[u8].splat(128)).bits(i8)
     return dot4_small(dots, quants.abs().bits(u8), times_sign(values, quants))
