@@ -19,7 +19,8 @@ def score_tokens(
     both may be empty. Overwrites `sequence` of the cache. Rows are batched as far as logits have
     room.
     """
-    assert 0 < len(losses) < len(tokens)
+    assert len(losses) > 0
+    assert len(losses) + 1 == len(tokens)
     assert len(top_ids) % len(losses) == 0
     top = len(top_ids) // len(losses)
     rows_max = min(len(team.llama.batch.wanted), len(team.llama.batch.tokens))
