@@ -33,7 +33,9 @@ def skip_unless_allowed(change: str) -> None:
         [sys.executable, "-c", f"import os; {change}"], capture_output=True, text=True, check=False
     )
     if tried.returncode != 0:
-        pytest.skip(f"needs CAP_SYS_NICE or a higher ulimit: {tried.stderr.splitlines()[-1]}")
+        reason = tried.stderr.splitlines()[-1]
+        assert reason.startswith("PermissionError"), tried.stderr
+        pytest.skip(f"needs CAP_SYS_NICE or a higher ulimit: {reason}")
 
 
 def priorities(process: int) -> set[tuple[int, int, int]]:
