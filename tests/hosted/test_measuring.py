@@ -13,6 +13,7 @@ from merlion.cli import bench
 from merlion.hosted import observation
 from merlion.hosted.benchmark import Plan, Report, random_prompt
 from merlion.hosted.distribution import describe, histogram, median, percentile
+from merlion.hosted.measure import READ_BYTES, Limits, shortest
 
 VALUES = st.lists(st.floats(0.01, 1e4, allow_nan=False), min_size=1, max_size=300)
 
@@ -71,6 +72,18 @@ def reading(**changes: Any) -> observation.Reading:
     ticks = observation.parse_ticks(STAT, 30)
     usual = {"ticks": ticks, "faults": (10, 1), "switches": (5, 6), "energy": {}}
     return observation.Reading(**{**usual, **changes})
+
+
+def test_reading_is_timed_pass_by_pass() -> None:
+    limits = Limits(2)
+    alone, together = limits.reading_times(1, 3), limits.reading_times(2, 4)
+    assert len(alone) == 3
+    assert len(together) == 4
+    assert all(READ_BYTES / (time / 1e3) < 1e12 for time in alone + together), "all of it is read"
+
+
+def test_a_pass_lasts_from_the_first_start_to_the_last_end() -> None:
+    assert shortest([((0, 10), (2, 14)), ((20, 25), (21, 30))]) == pytest.approx(10e-9)
 
 
 def test_ticks_of_proc_stat() -> None:
