@@ -13,7 +13,7 @@ help:
 	@echo "make run-full   boot it with a model, a disk and a network; API on port $(PORT)"
 	@echo "make check      format, types, subset, quick tests (under 2 minutes)"
 	@echo "make test       every test, the booted image included (under 20 minutes)"
-	@echo "make bench      measure everything of docs/performance.md (12 minutes of a quiet machine)"
+	@echo "make bench      measure everything of docs/performance.md (12 to 20 minutes of a quiet machine)"
 	@echo "make model      download $(MODEL)"
 	@echo "make clean      remove what was built"
 

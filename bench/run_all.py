@@ -1,4 +1,4 @@
-"""Every measurement of docs/performance.md, in about 12 minutes of a quiet machine.
+"""Every measurement of docs/performance.md, in about 12 minutes of a quiet machine (20 with AVX2).
 
     make bench        or: python bench/run_all.py [--force] [--quick]
 
